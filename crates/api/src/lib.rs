@@ -1,0 +1,21 @@
+//! The kinds Backproof works with, as Rust types, and the pure rules over them.
+//!
+//! Invariant: no client, no async, no clock. Time and names come in as parameters, so that every rule here can be
+//! tested as a table. The wire facts the types must satisfy stand in `upstream/*.tsv`.
+
+pub mod cause;
+pub mod condition;
+pub mod duration;
+pub mod kinds;
+pub mod labels;
+pub mod names;
+pub mod phase;
+pub mod report;
+pub mod run;
+pub mod shared;
+pub mod validate;
+pub mod verdict;
+
+pub use cause::Cause;
+pub use kinds::*;
+pub use verdict::Verdict;

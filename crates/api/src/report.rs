@@ -1,0 +1,257 @@
+//! What a Job tells the controller: one JSON document, in the container's termination message or printed by hand.
+//!
+//! A report states facts and the executor's own outcome. The controller believes it only if it comes from a pod of the
+//! Job it started and repeats the identity it was started with ([`Identity`]).
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{Cause, Verdict};
+
+/// Most bytes kubelet keeps of a termination message.
+pub const TERMINATION_MESSAGE_LIMIT: usize = 4096;
+
+/// Whom a report is about; repeated from the environment the controller gave. Empty when run by hand.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Identity {
+    /// UID of the BackupVerificationSession.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub session_uid: String,
+    /// Which attempt at this component.
+    pub attempt: u32,
+    /// Component of the Snapshot.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub component: String,
+}
+
+/// The result of one restore.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// Whom it is about.
+    #[serde(default)]
+    pub identity: Identity,
+    /// Verified, VerificationFailed or Inconclusive.
+    pub outcome: Verdict,
+    /// Why, unless Verified.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Cause>,
+    /// The same in a sentence that names file and place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// What was restored from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<SnapshotFacts>,
+    /// The repository it lies in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repository: Option<RepositoryFacts>,
+    /// What was written to the target.
+    #[serde(default)]
+    pub restored: Counts,
+    /// What was read again from the target and found equal.
+    #[serde(default)]
+    pub read_back: Counts,
+    /// What was found, worst first; shortened to fit a termination message.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<Finding>,
+    /// How many findings there were before the list was shortened.
+    #[serde(default)]
+    pub findings_total: u64,
+    /// Version of the executor.
+    #[serde(default)]
+    pub executor: String,
+    /// Whole seconds from start to end.
+    #[serde(default)]
+    pub seconds: u64,
+}
+
+/// The restic snapshot that was restored.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SnapshotFacts {
+    /// Full id, 64 hex digits.
+    pub id: String,
+    /// When it was taken, RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time: Option<String>,
+    /// Host it was taken on.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub host: String,
+    /// The backed-up paths.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub paths: Vec<String>,
+}
+
+/// What identifies a repository and the way it was opened.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RepositoryFacts {
+    /// Id in its config.
+    pub id: String,
+    /// Format version.
+    pub version: u32,
+    /// Shortened ids of the key files, in order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<String>,
+    /// scrypt fingerprint of the password, salted with the repository id: equal passwords are recognised, none is revealed.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub password_fingerprint: String,
+}
+
+/// Figures of a tree.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Counts {
+    /// Regular files, links and special files.
+    pub files: u64,
+    /// Directories.
+    pub directories: u64,
+    /// Bytes of regular files.
+    pub bytes: u64,
+}
+
+impl Counts {
+    /// Component-wise sum.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            files: self.files.saturating_add(other.files),
+            directories: self.directories.saturating_add(other.directories),
+            bytes: self.bytes.saturating_add(other.bytes),
+        }
+    }
+}
+
+/// One thing that was found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Finding {
+    /// What kind of thing.
+    pub kind: Cause,
+    /// Path in the snapshot, or file in the repository, it concerns.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub path: String,
+    /// What exactly.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub detail: String,
+}
+
+/// The result of listing a repository.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DiscoveryReport {
+    /// Why the listing failed; absent when it is complete.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Cause>,
+    /// The same in a sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// Id in the repository's config.
+    #[serde(default)]
+    pub repository_id: String,
+    /// Whether every snapshot file was read.
+    #[serde(default)]
+    pub complete: bool,
+    /// Snapshots that pass the filter.
+    #[serde(default)]
+    pub found: u32,
+    /// Snapshot objects made by this run.
+    #[serde(default)]
+    pub created: u32,
+    /// Name of the newest Snapshot object, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newest: Option<String>,
+    /// First 16 hex digits of every restic id that passes the filter, newest first, at most 50.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ids: Vec<String>,
+}
+
+impl Report {
+    /// The report as JSON of at most `limit` bytes: findings are dropped from the end, then texts are cut; what remains is
+    /// always a whole document. `findingsTotal` tells that the list was shortened.
+    pub fn to_json(&self, limit: usize) -> String {
+        let mut short = self.clone();
+        loop {
+            let text = serde_json::to_string(&short).unwrap_or_default();
+            if text.len() <= limit {
+                return text;
+            }
+            if short.findings.pop().is_some() {
+                continue;
+            }
+            let cut = |text: &mut String, most: usize| {
+                if text.len() > most {
+                    let end = (0..=most).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+                    text.truncate(end);
+                    text.push('…');
+                    return true;
+                }
+                false
+            };
+            let mut changed = short.error.as_mut().is_some_and(|error| cut(error, 512));
+            if let Some(snapshot) = &mut short.snapshot {
+                changed |= snapshot.paths.len() > 1;
+                snapshot.paths.truncate(1);
+                changed |= snapshot.paths.first_mut().is_some_and(|path| cut(path, 256));
+                changed |= cut(&mut snapshot.host, 64);
+            }
+            if let Some(repository) = &mut short.repository {
+                changed |= repository.keys.len() > 4;
+                repository.keys.truncate(4);
+            }
+            if !changed {
+                return text;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report() -> Report {
+        Report {
+            identity: Identity { session_uid: "u".into(), attempt: 1, component: "pod".into() },
+            outcome: Verdict::VerificationFailed,
+            cause: Some(Cause::PackDamaged),
+            error: Some("pack 12ab".into()),
+            snapshot: Some(SnapshotFacts { id: "f".repeat(64), ..SnapshotFacts::default() }),
+            repository: None,
+            restored: Counts { files: 1, directories: 2, bytes: 3 },
+            read_back: Counts::default(),
+            findings: Vec::new(),
+            findings_total: 0,
+            executor: "0".into(),
+            seconds: 1,
+        }
+    }
+
+    #[test]
+    fn a_long_report_is_shortened_and_says_so() {
+        let mut long = report();
+        long.error = Some("é".repeat(5000));
+        long.findings = (0..500)
+            .map(|at| Finding { kind: Cause::PackDamaged, path: format!("/data/{at}"), detail: "x".repeat(100) })
+            .collect();
+        long.findings_total = 500;
+        let text = long.to_json(TERMINATION_MESSAGE_LIMIT);
+        assert!(text.len() <= TERMINATION_MESSAGE_LIMIT);
+        let read: Report = serde_json::from_str(&text).unwrap();
+        assert_eq!((read.findings_total, read.outcome, read.cause), (500, long.outcome, long.cause));
+    }
+
+    #[test]
+    fn a_short_report_stays_whole() {
+        let read: Report = serde_json::from_str(&report().to_json(TERMINATION_MESSAGE_LIMIT)).unwrap();
+        assert_eq!(read, report());
+    }
+
+    #[test]
+    fn something_else_is_no_report() {
+        for text in ["", "{}", "null", "ok", r#"{"outcome":"Fine"}"#] {
+            assert!(serde_json::from_str::<Report>(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! What a session pins at its start and records at its end. All of it is ours: upstream's schema would prune it, so nothing
+//! here may be the only place of a fact that correctness rests on.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{Cause, Verdict, report::Counts};
+
+/// The facts a session acts on, fixed when it starts.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PinnedRun {
+    /// The Snapshot that is verified.
+    pub snapshot: PinnedSnapshot,
+    /// The verifier in force.
+    pub verifier: PinnedVerifier,
+    /// The Repository the Snapshot lies in.
+    pub repository: PinnedObject,
+    /// When the run started, RFC 3339.
+    pub started: String,
+    /// When the run ends as Inconclusive at the latest, RFC 3339.
+    pub deadline: String,
+    /// Wait before a retry, in seconds.
+    pub retry_delay_seconds: i64,
+    /// How many finished sessions to keep.
+    pub history_limit: i32,
+    /// Whether the target is wiped at the end.
+    pub wipe_target: bool,
+    /// Seconds a Job may take until its container runs.
+    pub start_timeout_seconds: i64,
+    /// SHA-256 of the RestoreSession's spec as this run creates it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub restore_spec_hash: String,
+    /// The RestoreSession, once made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restore_session: Option<PinnedObject>,
+    /// Components of the Snapshot that the verifier does not select.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub not_covered: Vec<String>,
+}
+
+/// An object by name and UID.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PinnedObject {
+    /// Its namespace; empty for the session's own and for cluster-scoped kinds.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its UID.
+    pub uid: String,
+    /// Its generation when it was read; 0 where it does not matter.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub generation: i64,
+}
+
+/// The Snapshot and the restic ids it stood for when the run started.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PinnedSnapshot {
+    /// Name of the Snapshot object.
+    pub name: String,
+    /// Its UID.
+    pub uid: String,
+    /// The selected components, in order of their names.
+    pub components: Vec<PinnedComponent>,
+}
+
+/// One component of a Snapshot, as selected.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PinnedComponent {
+    /// Its key in the Snapshot's `status.components`.
+    pub name: String,
+    /// Place of its restic repository below the Repository's path.
+    pub path: String,
+    /// The restic snapshots it consists of.
+    pub restic_ids: Vec<String>,
+}
+
+/// The verifier as it was when the run started.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PinnedVerifier {
+    /// The BackupVerifier.
+    pub object: PinnedObject,
+    /// RestoreOnly, Query or Script.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// SHA-256 over everything that decides what is checked and how.
+    pub hash: String,
+    /// What is restored into.
+    pub target: PinnedTarget,
+    /// The Addon used, and the Function of its restore task.
+    pub addon: PinnedObject,
+    /// The Function used.
+    pub function: PinnedObject,
+    /// The restore task.
+    pub task: String,
+}
+
+/// What is restored into, resolved.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PinnedTarget {
+    /// API group; empty for the core group.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub api_group: String,
+    /// Kind.
+    pub kind: String,
+    /// Name, namespace and UID.
+    pub object: PinnedObject,
+    /// UID of the PersistentVolume behind it, where it has one.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub volume_uid: String,
+}
+
+/// A Job that touches a target, recorded before it is started.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PinnedJob {
+    /// Component it restores.
+    pub component: String,
+    /// Its namespace, name and UID.
+    pub object: PinnedObject,
+    /// Which attempt at this component.
+    pub attempt: u32,
+    /// Whether it was unsuspended.
+    pub started: bool,
+}
+
+/// What a session proved, and how.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Evidence {
+    /// Where the facts come from: `Executor`, or `Reported` by a Function that is not Backproof's.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub source: String,
+    /// What was restored, over all components.
+    pub restored: Counts,
+    /// What was read again from the target and found equal.
+    pub read_back: Counts,
+    /// What the Snapshot holds that the verifier does not select.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub not_covered: Vec<String>,
+    /// The checks, with what was expected and what came.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<Check>,
+    /// What was found beside the verdict, shortened.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<crate::report::Finding>,
+    /// The restic ids that were restored.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub restic_ids: Vec<String>,
+    /// Version of the executor.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub executor: String,
+    /// Images of the Jobs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<String>,
+}
+
+/// One check and its answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Check {
+    /// What was checked.
+    pub name: String,
+    /// What was expected.
+    pub expected: String,
+    /// What came.
+    pub actual: String,
+    /// Whether it holds.
+    pub holds: bool,
+}
+
+/// The proof kept with a Snapshot.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct VerificationRecord {
+    /// Name of the BackupVerificationSession.
+    pub session: String,
+    /// Its UID.
+    pub session_uid: String,
+    /// When that session started, RFC 3339; a result never replaces the record of a session that started later.
+    pub started: String,
+    /// When it ended, RFC 3339.
+    pub completed: String,
+    /// Verified or VerificationFailed; Inconclusive is never recorded here.
+    pub verdict: Verdict,
+    /// Why, when not Verified.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Cause>,
+    /// RestoreOnly, Query or Script.
+    #[serde(rename = "type", default)]
+    pub kind: String,
+    /// Hash of the verifier that was in force.
+    pub verifier_hash: String,
+    /// UID of the Snapshot this is about: a copy of the record on another Snapshot proves nothing.
+    pub snapshot_uid: String,
+    /// The restic ids that were restored.
+    #[serde(default)]
+    pub restic_ids: Vec<String>,
+    /// What was restored.
+    #[serde(default)]
+    pub restored: Counts,
+    /// What was read back.
+    #[serde(default)]
+    pub read_back: Counts,
+    /// Names of the checks that failed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failed_checks: Vec<String>,
+    /// The repository as it was opened, to tell a lost key from a wrong password later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repository: Option<crate::report::RepositoryFacts>,
+}
+
+/// The newest attempt that found nothing out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct VerificationAttempt {
+    /// Name of the BackupVerificationSession.
+    pub session: String,
+    /// When it ended, RFC 3339.
+    pub completed: String,
+    /// Why nothing was found out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Cause>,
+}
+
+fn is_zero(number: &i64) -> bool {
+    *number == 0
+}

@@ -1,0 +1,147 @@
+#!/usr/bin/env bash
+# Makes OCI archives without a container engine, and prints the path of each.
+#   image.sh core     localhost/backproof/backproof:dev   the three static binaries, no shell
+#   image.sh restic   localhost/backproof/restic:dev      busybox and Debian's restic, for demo and tests
+#   image.sh pause    localhost/backproof/pause:dev       what holds a pod's namespaces
+#   image.sh coredns  localhost/backproof/coredns:dev     the cluster's DNS
+# The same inputs give the same bytes: entries sorted, times and owners fixed, nothing compressed.
+# shellcheck source=hack/lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+CERTIFICATES=/etc/ssl/certs/ca-certificates.crt
+PROGRAMS=(backproof-controller backproof-webhook backproof-executor)
+
+# pack DIRECTORY: the directory as a tar stream that does not tell who made it or when.
+pack() {
+  tar --create --directory "$1" --format=gnu --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner .
+}
+
+# add_blob LAYOUT FILE: moves the file into the layout under its digest and prints "DIGEST SIZE".
+add_blob() {
+  local sum
+  sum=$(sha256sum "$2" | cut -d ' ' -f 1)
+  mv "$2" "$1/blobs/sha256/$sum"
+  printf 'sha256:%s %s\n' "$sum" "$(stat -c %s "$1/blobs/sha256/$sum")"
+}
+
+# archive NAME ROOT USER ENTRYPOINT ENV OUT: the directory ROOT as the only layer of image NAME.
+# ENTRYPOINT and ENV are JSON arrays.
+archive() {
+  local name=$1 root=$2 user=$3 entrypoint=$4 env=$5 out=$6 layout work layer config manifest
+  work=$(mktemp -d "$out.XXXXXX")
+  layout=$work/layout
+  mkdir -p "$layout/blobs/sha256"
+  pack "$root" >"$work/layer"
+  layer=$(add_blob "$layout" "$work/layer")
+  printf '{"architecture":"amd64","os":"linux","created":"1970-01-01T00:00:00Z","config":{"User":"%s","Entrypoint":%s,"Env":%s,"WorkingDir":"/"},"rootfs":{"type":"layers","diff_ids":["%s"]},"history":[{"created":"1970-01-01T00:00:00Z","created_by":"hack/image.sh"}]}' \
+    "$user" "$entrypoint" "$env" "${layer% *}" >"$work/config"
+  config=$(add_blob "$layout" "$work/config")
+  printf '{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"%s","size":%s},"layers":[{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"%s","size":%s}]}' \
+    "${config% *}" "${config#* }" "${layer% *}" "${layer#* }" >"$work/manifest"
+  manifest=$(add_blob "$layout" "$work/manifest")
+  printf '{"imageLayoutVersion":"1.0.0"}' >"$layout/oci-layout"
+  printf '{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"%s","size":%s,"annotations":{"io.containerd.image.name":"%s","org.opencontainers.image.ref.name":"%s"}}]}' \
+    "${manifest% *}" "${manifest#* }" "$name" "${name##*:}" >"$layout/index.json"
+  pack "$layout" >"$work/archive"
+  # Name and digest beside the archive let a cluster see without unpacking that it has this image already.
+  printf '%s %s\n' "$name" "${manifest% *}" >"$out.id"
+  mv "$work/archive" "$out"
+  rm -rf "$work"
+}
+
+# base ROOT: what both images with certificates have; nobody's name, and a /tmp for those who look there.
+base() {
+  mkdir -p "$1/bin" "$1/etc/ssl/certs" "$1/tmp"
+  chmod 1777 "$1/tmp"
+  install -m 644 "$CERTIFICATES" "$1/etc/ssl/certs/ca-certificates.crt"
+  printf 'root:x:0:0:root:/:/sbin/nologin\nnobody:x:65534:65534:nobody:/:/sbin/nologin\n' >"$1/etc/passwd"
+  printf 'root:x:0:\nnogroup:x:65534:\n' >"$1/etc/group"
+  chmod 644 "$1/etc/passwd" "$1/etc/group"
+}
+
+fill_core() {
+  local program
+  base "$1"
+  for program in "${PROGRAMS[@]}"; do
+    install -m 755 "$CARGO_TARGET_DIR/x86_64-unknown-linux-musl/release/$program" "$1/bin/$program"
+  done
+}
+
+fill_restic() {
+  local applet library
+  base "$1"
+  install -m 755 /usr/bin/busybox "$1/bin/busybox"
+  while read -r applet; do
+    [[ $applet == busybox ]] || ln -sf busybox "$1/bin/$applet"
+  done < <(/usr/bin/busybox --list)
+  install -m 755 /usr/bin/restic "$1/bin/restic"
+  # Whatever Debian links restic against, at the places its loader looks.
+  while read -r library; do
+    install -D -m 755 "$library" "$1$library"
+  done < <(ldd /usr/bin/restic 2>/dev/null | grep -o '/[^ ]*' || true)
+}
+
+fill_pause() { install -D -m 755 "$BIN/pause" "$1/bin/pause"; }
+fill_coredns() { install -D -m 755 "$BIN/coredns" "$1/bin/coredns"; }
+
+# make_image KIND USER ENTRYPOINT ENV INPUT...: packs unless an archive of exactly these inputs is there.
+make_image() {
+  local kind=$1 user=$2 entrypoint=$3 env=$4 key out name root
+  shift 4
+  name=localhost/backproof/$kind:dev
+  out=$IMAGES/$kind.tar
+  key=$(digest "$HACK/image.sh" "$@")
+  if [[ ! -f $out || $(cat "$out.key" 2>/dev/null) != "$key" ]]; then
+    rm -f "$out.key"
+    root=$(mktemp -d "$out.XXXXXX")
+    chmod 755 "$root"
+    "fill_${kind/backproof/core}" "$root"
+    archive "$name" "$root" "$user" "$entrypoint" "$env" "$out"
+    rm -rf "$root"
+    printf '%s\n' "$key" >"$out.key"
+    say "image $name: $(($(stat -c %s "$out") / 1048576)) MiB, $(cut -d ' ' -f 2 "$out.id" | cut -c 1-19)"
+  fi
+  printf '%s\n' "$out"
+}
+
+needs() {
+  local file
+  for file in "$@"; do
+    [[ -e $file ]] || die "$file is missing; run: make setup"
+  done
+}
+
+core() {
+  local program packages=() inputs=()
+  needs "$CERTIFICATES"
+  for program in "${PROGRAMS[@]}"; do
+    packages+=(-p "$program")
+    inputs+=("$CARGO_TARGET_DIR/x86_64-unknown-linux-musl/release/$program")
+  done
+  (cd "$HACK/.." && step "building ${PROGRAMS[*]}" cargo build --locked --release --target x86_64-unknown-linux-musl "${packages[@]}")
+  make_image backproof 65534:65534 '[]' '["PATH=/bin"]' "${inputs[@]}" "$CERTIFICATES"
+}
+
+restic() {
+  needs "$CERTIFICATES" /usr/bin/busybox /usr/bin/restic
+  ! ldd /usr/bin/busybox >/dev/null 2>&1 || die "/usr/bin/busybox needs shared libraries; run: make setup (package busybox-static)"
+  make_image restic 65534:65534 '[]' '["PATH=/bin","HOME=/tmp"]' /usr/bin/busybox /usr/bin/restic "$CERTIFICATES"
+}
+
+pause() {
+  "$HACK/tools.sh"
+  make_image pause 65534:65534 '["/bin/pause"]' '[]' "$BIN/pause"
+}
+
+coredns() {
+  "$HACK/tools.sh"
+  make_image coredns 65534:65534 '["/bin/coredns"]' '[]' "$BIN/coredns"
+}
+
+case ${1:-} in
+  core | restic | pause | coredns)
+    mkdir -p "$IMAGES"
+    locked "$CACHE/image.lock" "$1"
+    ;;
+  *) die "usage: image.sh core|restic|pause|coredns" ;;
+esac

@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# Builds the programs of the local cluster from the modules pinned below hack/ into $CACHE/bin.
+# Each is built again only when its inputs changed.
+# shellcheck source=hack/lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+COMPONENTS=(kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy kubectl)
+
+build_kubernetes() {
+  local version minor
+  version=$(go list -m -f '{{.Version}}' k8s.io/kubernetes)
+  minor=$(cut -d . -f 2 <<<"$version")
+  go build -trimpath -ldflags "-s -w -X k8s.io/component-base/version.gitVersion=$version
+    -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=$minor" -o "$1" .
+}
+
+build_etcd() { go build -trimpath -ldflags '-s -w' -o "$1" go.etcd.io/etcd/server/v3; }
+build_helm() { go build -trimpath -ldflags '-s -w' -o "$1" helm.sh/helm/v4/cmd/helm; }
+build_coredns() { go build -trimpath -ldflags '-s -w' -o "$1" .; }
+
+# Static, so that it is an image by itself; it sleeps and reaps what a pod's other processes leave.
+build_pause() {
+  local compiler=gcc
+  if command -v musl-gcc >/dev/null; then compiler=musl-gcc; fi
+  "$compiler" -static -Os -s -o "$1" pause.c
+}
+
+# tool NAME DIRECTORY: builds NAME from DIRECTORY unless the binary of exactly these inputs is there.
+tool() {
+  local name=$1 from=$HACK/$2 key out
+  key=$(digest "$from" "$HACK/tools.sh")
+  out=$BIN/$name
+  if [[ -x $out && $(cat "$out.key" 2>/dev/null) == "$key" ]]; then return; fi
+  rm -f "$out.key"
+  step "building $name (once; kept in $BIN)" build_in "$from" "build_$name" "$out.new"
+  mv -f "$out.new" "$out"
+  printf '%s\n' "$key" >"$out.key"
+}
+
+build_in() {
+  cd "$1" || return
+  # The verbose list of packages is what makes the progress lines tell something.
+  CGO_ENABLED=0 GOFLAGS="-v -buildvcs=false" "$2" "$3"
+}
+
+all() {
+  local name
+  tool pause pause
+  tool etcd etcd
+  tool coredns coredns
+  tool helm helm
+  tool kubernetes kubernetes
+  for name in "${COMPONENTS[@]}"; do ln -sfn kubernetes "$BIN/$name"; done
+}
+
+command -v go >/dev/null || die "the Go toolchain is missing; install Go 1.26 or newer and put it on PATH"
+mkdir -p "$BIN"
+locked "$CACHE/tools.lock" all

@@ -1,2 +1,12 @@
-//! placeholder
-fn main() {}
+//! The binary `backproof-controller`: reads its settings, starts the parts and ends with the first of them that ends.
+
+use anyhow::Context as _;
+use backproof_controller::{Config, telemetry};
+use clap::Parser as _;
+
+fn main() -> anyhow::Result<()> {
+    let config = Config::parse();
+    telemetry::start(config.log_json);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().context("cannot start the async runtime")?;
+    runtime.block_on(backproof_controller::run(config)).context("backproof-controller ended")
+}

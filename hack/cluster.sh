@@ -54,19 +54,15 @@ need_programs() {
   ((${#missing[@]} == 0)) || die "missing: ${missing[*]}; run: make setup"
 }
 
-cgroup_parents() {
-  if [[ -e /sys/fs/cgroup/cgroup.controllers ]]; then
-    printf '/sys/fs/cgroup\n'
-  else
-    findmnt --noheadings --list --output TARGET --types cgroup
-  fi
-}
+# Every hierarchy of version 1, or the one of version 2.
+cgroup_parents() { findmnt --noheadings --list --output TARGET --types cgroup,cgroup2; }
 
 make_cgroup() {
   local parent controllers
   while read -r parent; do
     mkdir -p "$parent/$CGROUP"
-    if [[ -e $parent/cgroup.controllers ]]; then
+    # Beside hierarchies of version 1, the one of version 2 has no controllers to hand down.
+    if [[ -s $parent/cgroup.controllers ]]; then
       controllers=$(sed 's/\([a-z]\+\)/+\1/g' "$parent/cgroup.controllers")
       printf '%s' "$controllers" >"$parent/cgroup.subtree_control"
       printf '%s' "$controllers" >"$parent/$CGROUP/cgroup.subtree_control"
@@ -172,7 +168,7 @@ wait_for() {
   local what=$1 end=$((SECONDS + $2)) start=$SECONDS next=5
   shift 2
   until "$@" >/dev/null 2>&1; do
-    cluster_process >/dev/null && ((SECONDS < end)) || failed "$what"
+    if ! cluster_process >/dev/null || ((SECONDS >= end)); then failed "$what"; fi
     if ((SECONDS - start >= next)); then
       say "waiting for $what: $((SECONDS - start)) s"
       next=$((next + 5))
@@ -182,7 +178,7 @@ wait_for() {
 }
 
 up() {
-  local start=$SECONDS
+  local start
   need_root cluster-up
   if healthy; then
     say "the cluster is up: kubeconfig $ADMIN"
@@ -192,6 +188,7 @@ up() {
   "$HACK/tools.sh"
   "$HACK/image.sh" pause >/dev/null
   "$HACK/image.sh" coredns >/dev/null
+  start=$SECONDS
   stop
   rm -rf "$D/logs"
   mkdir -p "$D/logs"

@@ -60,7 +60,6 @@ cgroupRoot: /$cgroup
 failCgroupV1: false
 failSwapOn: false
 containerRuntimeEndpoint: unix:///run/containerd/containerd.sock
-localStorageCapacityIsolation: false
 enforceNodeAllocatable: []
 # Images come from archives and could not be pulled again: nothing may collect them.
 imageGCHighThresholdPercent: 100

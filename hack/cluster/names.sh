@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # Names and addresses of the cluster, derived from the cache directory so that two clusters do not meet. Sourced.
-# shellcheck disable=SC2034
+# shellcheck disable=SC2034,SC2153
 
 CLUSTER_ID=$(printf '%s' "$CLUSTER_DIR" | sha256sum | cut -c 1-8)
 NODE_NAME=backproof-local

@@ -3,6 +3,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::{Cause, Verdict, report::Counts};
 
@@ -229,6 +230,38 @@ pub struct VerificationAttempt {
     pub cause: Option<Cause>,
 }
 
+/// Hash of a spec: the SHA-256 over its JSON with keys in order, as the API server may reorder free-form maps.
+///
+/// A spec that cannot be written as JSON has the hash of nothing, which no written spec has.
+pub fn spec_hash<T: Serialize>(spec: &T) -> String {
+    fn sorted(value: Value) -> Value {
+        match value {
+            Value::Object(object) => {
+                let mut entries: Vec<_> = object.into_iter().collect();
+                entries.sort_by(|a, b| a.0.cmp(&b.0));
+                Value::Object(entries.into_iter().map(|(key, inner)| (key, sorted(inner))).collect())
+            }
+            Value::Array(items) => Value::Array(items.into_iter().map(sorted).collect()),
+            other @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) => other,
+        }
+    }
+    let text = serde_json::to_value(spec).map(|value| sorted(value).to_string()).unwrap_or_default();
+    crate::names::hash(&[&text])
+}
+
 fn is_zero(number: &i64) -> bool {
     *number == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::spec_hash;
+
+    #[test]
+    fn order_of_keys_does_not_matter_order_of_items_does() {
+        assert_eq!(spec_hash(&json!({"a": {"x": 1, "y": [1, 2]}, "b": 2})), spec_hash(&json!({"b": 2, "a": {"y": [1, 2], "x": 1}})));
+        assert_ne!(spec_hash(&json!([1, 2])), spec_hash(&json!([2, 1])));
+    }
 }

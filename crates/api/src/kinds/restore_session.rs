@@ -9,7 +9,7 @@ use super::manifest_options::ManifestOptions;
 use crate::{
     Cause, Verdict,
     condition::Condition,
-    run::PinnedJob,
+    run::{Evidence, PinnedJob},
     shared::{AddonInfo, HookInfo, HookStatus, ObjectReference, ResourceFoundStatus, TypedObjectReference, Wire, wire, wire_enum},
 };
 
@@ -114,6 +114,10 @@ wire! {
         pub verdict: Option<Wire<Verdict>>,
         /// Why the verdict is not Verified; one word of a closed list. Backproof's.
         pub cause: Option<Wire<Cause>>,
+        /// What happened and what to do next, in one line. Backproof's.
+        pub message: String,
+        /// What was restored and read back. Backproof's.
+        pub evidence: Option<Evidence>,
         /// The Jobs of this restore, recorded before they are started. Backproof's.
         pub jobs: Vec<PinnedJob>,
         /// Generation of the restore this status is about. Backproof's.

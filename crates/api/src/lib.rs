@@ -13,6 +13,7 @@ pub mod phase;
 pub mod report;
 pub mod run;
 pub mod shared;
+pub mod template;
 pub mod validate;
 pub mod verdict;
 

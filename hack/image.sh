@@ -112,13 +112,12 @@ needs() {
 }
 
 core() {
-  local program packages=() inputs=()
+  local program inputs=()
   needs "$CERTIFICATES"
   for program in "${PROGRAMS[@]}"; do
-    packages+=(-p "$program")
     inputs+=("$CARGO_TARGET_DIR/x86_64-unknown-linux-musl/release/$program")
   done
-  (cd "$HACK/.." && step "building ${PROGRAMS[*]}" cargo build --locked --release --target x86_64-unknown-linux-musl "${packages[@]}")
+  (cd "$HACK/.." && step "building ${PROGRAMS[*]}" cargo build --locked --release --workspace)
   make_image backproof 65534:65534 '[]' '["PATH=/bin"]' "${inputs[@]}" "$CERTIFICATES"
 }
 

@@ -1,0 +1,115 @@
+# What there is to do: run `make`. Details: hack/README.md.
+# Everything uses the local cluster (see hack/cluster.sh) unless CLUSTER=external KUBECONFIG=FILE IMAGE=NAME:TAG is given
+# on the command line. A KUBECONFIG or CLUSTER that merely lies in the environment is never used.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+ifeq ($(origin CLUSTER),command line)
+  export CLUSTER
+else
+  override CLUSTER := local
+  export CLUSTER
+endif
+ifeq ($(CLUSTER)/$(origin KUBECONFIG),external/command line)
+  export EXTERNAL_KUBECONFIG := $(abspath $(KUBECONFIG))
+endif
+unexport KUBECONFIG
+ifeq ($(CLUSTER),external)
+  export IMAGE
+  export BACKPROOF_RESTIC_IMAGE := $(RESTIC_IMAGE)
+  # Its owner starts it.
+  CLUSTER_UP :=
+else
+  CLUSTER_UP := cluster-up
+endif
+
+CACHE := $(or $(BACKPROOF_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/backproof)
+export CARGO_TARGET_DIR ?= $(CACHE)/target
+RELEASE := $(CARGO_TARGET_DIR)/x86_64-unknown-linux-musl/release
+
+.PHONY: help
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: ## Install the missing Debian packages (as root), or say which are missing
+	@hack/setup.sh
+
+.PHONY: build
+build: ## Build all programs, static
+	@. hack/lib.sh && step "cargo build" cargo build --locked --release --workspace
+
+.PHONY: image
+image: ## Pack the images as OCI archives, without a container engine
+	@hack/image.sh core
+	@hack/image.sh restic
+
+.PHONY: cluster-up
+cluster-up: ## Start the local cluster (root); nothing to do if it is up
+	@hack/cluster.sh up
+
+.PHONY: cluster-down
+cluster-down: ## Stop it and remove every trace of it from the host
+	@hack/cluster.sh down
+
+.PHONY: cluster-status
+cluster-status: ## How the local cluster is, where its logs and volumes are
+	@hack/cluster.sh status
+
+.PHONY: kubeconfig
+kubeconfig: ## Print the path of the local cluster's kubeconfig (make -s kubeconfig)
+	@hack/cluster.sh kubeconfig
+
+.PHONY: install
+install: $(CLUSTER_UP) ## Install image and chart into the cluster
+	@hack/with-cluster.sh hack/install.sh
+
+.PHONY: uninstall
+uninstall: ## Uninstall the chart; it says what it leaves
+	@hack/with-cluster.sh helm uninstall backproof --namespace backproof-system --wait
+
+.PHONY: generate
+generate: build ## Write CRDs, RBAC rules and reference into the tree
+	@$(RELEASE)/xtask generate
+
+.PHONY: lint
+lint: tools ## Formatting, clippy, scripts, chart, dependencies
+	@hack/lint.sh
+
+.PHONY: test-unit
+test-unit: ## Tests inside the crates
+	@hack/test.sh unit
+
+.PHONY: test-integration
+test-integration: ## Tests with real restic repositories and a real API server
+	@hack/test.sh integration
+
+.PHONY: test-e2e
+test-e2e: install ## Tests on a real node
+	@hack/with-cluster.sh hack/test.sh e2e
+
+.PHONY: test-cluster
+test-cluster: ## Prove the local cluster itself (starts a second one beside it)
+	@hack/test-cluster.sh
+
+.PHONY: test
+test: ## All of these, in the order of what is quickest to fail
+	@hack/parts.sh lint test-unit test-integration test-e2e
+
+.PHONY: test-long
+test-long: install ## What is too long for every run
+	@hack/with-cluster.sh hack/test.sh long
+
+.PHONY: bench
+bench: build ## Restore against restic: time and memory as ratios
+	@hack/bench.sh
+
+.PHONY: demo
+demo: install build ## See it work: green, red, inconclusive, refused
+	@hack/with-cluster.sh $(RELEASE)/backproof-e2e demo
+
+.PHONY: tools
+tools: ## Build kubectl, helm and the cluster's programs (once)
+	@hack/tools.sh

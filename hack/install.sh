@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+# Installs the chart into the cluster that with-cluster.sh chose.
+#   local: packs and loads the images made from this tree first; external: IMAGE must name one the cluster can pull.
+# shellcheck source=hack/lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+: "${BACKPROOF_KUBECONFIG:?run this through hack/with-cluster.sh}"
+NAMESPACE=backproof-system
+DEPLOYMENTS=(backproof-controller backproof-webhook)
+
+# image_values REFERENCE: the chart's values for repository:tag or repository@digest.
+image_values() {
+  case $1 in
+    *@sha256:*) printf -- '--set\nimage.repository=%s\n--set\nimage.digest=%s\n' "${1%@*}" "${1##*@}" ;;
+    *:*[!/]*) printf -- '--set\nimage.repository=%s\n--set\nimage.tag=%s\n' "${1%:*}" "${1##*:}" ;;
+    *) die "IMAGE is '$1'; it must be repository:tag or repository@sha256:..." ;;
+  esac
+}
+
+# Why it does not come up, for whoever reads only this terminal.
+explain() {
+  kubectl -n "$NAMESPACE" get pods -o wide >&2 || true
+  kubectl -n "$NAMESPACE" get events --sort-by=.lastTimestamp 2>/dev/null | tail -n 15 >&2 || true
+  local deployment
+  for deployment in "${DEPLOYMENTS[@]}"; do
+    kubectl -n "$NAMESPACE" logs "deployment/$deployment" --tail=15 --prefix >&2 || true
+  done
+}
+
+image=localhost/backproof/backproof:dev
+running=$CLUSTER_DIR/installed-image
+restart=no
+if [[ $BACKPROOF_CLUSTER == local ]]; then
+  core=$("$HACK/image.sh" core)
+  restic=$("$HACK/image.sh" restic)
+  "$HACK/cluster.sh" load "$core" "$restic"
+  # The tag stays the same when the image changes, so Kubernetes would see no reason for new pods.
+  if [[ -e $running ]] && ! cmp -s "$core.id" "$running"; then restart=yes; fi
+else
+  image=${IMAGE:-}
+  [[ -n $image ]] || die "CLUSTER=external needs IMAGE=REGISTRY/backproof:TAG, which the cluster can pull (see Dockerfile)"
+fi
+values=$(image_values "$image")
+mapfile -t values <<<"$values"
+
+helm_upgrade() {
+  helm upgrade --install backproof "$HACK/../charts/backproof" --namespace "$NAMESPACE" --create-namespace \
+    --wait --timeout 3m "${values[@]}" && restart_pods
+}
+
+restart_pods() {
+  [[ $restart == yes ]] || return 0
+  kubectl -n "$NAMESPACE" rollout restart deployment "${DEPLOYMENTS[@]}" || return
+  local deployment
+  for deployment in "${DEPLOYMENTS[@]}"; do
+    kubectl -n "$NAMESPACE" rollout status "deployment/$deployment" --timeout=2m || return
+  done
+}
+
+if ! (step "installing the chart with $image" helm_upgrade); then
+  explain
+  die "the chart did not come up"
+fi
+if [[ $BACKPROOF_CLUSTER == local ]]; then cp "$core.id" "$running"; fi

@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# Installs what building, testing and the local cluster need from Debian's packages; without root it says what to do.
+# shellcheck source=hack/lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+# What is looked for (a program, or a file) and the package that brings it.
+NEEDS="
+gcc gcc
+musl-gcc musl-tools
+openssl openssl
+containerd containerd
+runc runc
+/usr/lib/cni/bridge containernetworking-plugins
+iptables iptables
+conntrack conntrack
+ip iproute2
+nsenter util-linux
+sysctl procps
+restic restic
+/usr/bin/busybox busybox-static
+/etc/ssl/certs/ca-certificates.crt ca-certificates
+shellcheck shellcheck
+git git
+"
+
+missing_packages() {
+  local need package
+  while read -r need package; do
+    [[ -n $need ]] || continue
+    if [[ $need == /* ]]; then [[ -e $need ]]; else command -v "$need" >/dev/null; fi || printf '%s\n' "$package"
+  done <<<"$NEEDS"
+  # A busybox that needs shared libraries does not run in an image without them.
+  if [[ -e /usr/bin/busybox ]] && ldd /usr/bin/busybox >/dev/null 2>&1; then printf 'busybox-static\n'; fi
+}
+
+install_packages() {
+  export DEBIAN_FRONTEND=noninteractive
+  apt-get update -q
+  apt-get install -q -y --no-install-recommends "$@"
+}
+
+for toolchain in cargo go; do
+  command -v "$toolchain" >/dev/null || die "$toolchain is missing: install the $([[ $toolchain == go ]] && printf 'Go 1.26' || printf 'Rust (rustup)') toolchain and put it on PATH"
+done
+mapfile -t packages < <(missing_packages | sort -u)
+if ((${#packages[@]} == 0)); then
+  say "setup: everything is there"
+  exit
+fi
+if ((EUID != 0)) || ! command -v apt-get >/dev/null; then
+  die "these Debian packages (or what they are called on your system) are missing: ${packages[*]}
+       as root: apt-get install ${packages[*]}"
+fi
+step "installing ${#packages[@]} Debian packages" install_packages "${packages[@]}"
+mapfile -t packages < <(missing_packages | sort -u)
+((${#packages[@]} == 0)) || die "still missing after the installation: ${packages[*]}"

@@ -16,7 +16,6 @@ pub mod server;
 pub mod session;
 pub mod shutdown;
 pub mod storage;
-pub mod storage;
 pub mod telemetry;
 
 use std::{future::Future, sync::Arc};

@@ -115,14 +115,14 @@ fn volumes_are_written_as_they_came() {
 #[test]
 fn a_volume_becomes_a_volume_of_a_pod() {
     let verifier: BackupVerifier = read(
-        "{metadata: {}, spec: {volumes: [{name: repo, persistentVolumeClaim: {claimName: c}}, {name: scratch, ephemeral: {volumeClaimTemplate: {metadata: {name: n}, spec: {storageClassName: fast}}}}]}}",
+        "{metadata: {}, spec: {volumes: [{name: repo, persistentVolumeClaim: {claimName: c}}, {name: scratch, ephemeral: {volumeClaimTemplate: {metadata: {name: data}, spec: {storageClassName: fast}}}}]}}",
     );
     let volumes: Vec<_> = verifier.spec.volumes.iter().map(|volume| serde_json::to_value(volume.to_volume()).unwrap()).collect();
     assert_eq!(
         volumes,
         [
             json!({"name": "repo", "persistentVolumeClaim": {"claimName": "c"}}),
-            json!({"name": "scratch", "ephemeral": {"volumeClaimTemplate": {"metadata": {"name": "n"}, "spec": {"storageClassName": "fast"}}}}),
+            json!({"name": "scratch", "ephemeral": {"volumeClaimTemplate": {"metadata": {"name": "data"}, "spec": {"storageClassName": "fast"}}}}),
         ]
     );
 }

@@ -29,10 +29,20 @@ pub struct PinnedRun {
     pub wipe_target: bool,
     /// Seconds a Job may take until its container runs.
     pub start_timeout_seconds: i64,
+    /// Whether a backup without any entry may pass.
+    pub allow_empty: bool,
+    /// Whether a newer session of the same repository ends this one (concurrencyPolicy Replace).
+    pub replaceable: bool,
+    /// The session whose proof still holds, so that this one is skipped; empty when it runs.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub proven_by: String,
+    /// Time left for the restore, as Go duration text; fixed before the RestoreSession is made.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub restore_timeout: String,
     /// SHA-256 of the RestoreSession's spec as this run creates it.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub restore_spec_hash: String,
-    /// The RestoreSession, once made.
+    /// The RestoreSession: without UID when it is about to be made, with it once it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub restore_session: Option<PinnedObject>,
     /// Components of the Snapshot that the verifier does not select.
@@ -160,6 +170,9 @@ pub struct Evidence {
     /// Images of the Jobs.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub images: Vec<String>,
+    /// The repository as it was opened.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repository: Option<crate::report::RepositoryFacts>,
 }
 
 /// One check and its answer.

@@ -17,6 +17,7 @@ ip iproute2
 nsenter util-linux
 sysctl procps
 restic restic
+/usr/bin/time time
 /usr/bin/busybox busybox-static
 /etc/ssl/certs/ca-certificates.crt ca-certificates
 shellcheck shellcheck

@@ -1,0 +1,173 @@
+//! A namespace with a small restic repository, its copies, and helpers to run sessions there.
+
+use std::{path::PathBuf, time::Duration};
+
+use backproof_e2e::{Kubectl, listing, samples, wait};
+use serde_json::Value;
+
+pub(crate) const SESSIONS: &str = "backupverificationsession.core.kubestash.com";
+pub(crate) const SNAPSHOTS: &str = "snapshots.storage.kubestash.com";
+pub(crate) const RESTORES: &str = "restoresessions.core.kubestash.com";
+/// Ceiling of a single wait.
+pub(crate) const LIMIT: Duration = Duration::from_secs(240);
+
+/// One test's namespace; deleted when the test is over, whatever its outcome.
+pub(crate) struct Fixture {
+    pub(crate) kubectl: Kubectl,
+    cluster: Kubectl,
+}
+
+impl Fixture {
+    /// A namespace that enforces the restricted profile, with volumes and a backup of a little sample data in them.
+    pub(crate) fn new(test: &str) -> Self {
+        let cluster = Kubectl::from_env().unwrap();
+        let name = format!("e2e-{test}-{:x}", jiff::Timestamp::now().as_millisecond() & 0xff_ffff);
+        cluster.run(&["create", "namespace", &name]).unwrap();
+        cluster.run(&["label", "namespace", &name, "pod-security.kubernetes.io/enforce=restricted"]).unwrap();
+        let fixture = Self { kubectl: cluster.namespace(&name), cluster };
+        fixture.kubectl.apply(&samples::volumes()).unwrap();
+        fixture.kubectl.apply(&samples::small_backup()).unwrap();
+        fixture.job_succeeds("backup");
+        fixture
+    }
+
+    /// The sample that verifies the intact repository, with its schedule suspended: sessions are made by hand.
+    pub(crate) fn verify_by_hand(&self) {
+        self.verify_by_hand_with(|manifest| manifest);
+    }
+
+    /// The same after a change of the manifest.
+    pub(crate) fn verify_by_hand_with(&self, change: impl Fn(String) -> String) {
+        let suspended = r#"schedule: "0 4 * * *", suspend: true"#;
+        let manifest = change(samples::verify().replace(r#"schedule: "* * * * *""#, suspended));
+        assert!(manifest.contains(suspended));
+        self.kubectl.apply(&manifest).unwrap();
+        self.discovered("sample");
+    }
+
+    /// Waits until a repository's snapshot has been discovered and returns its name.
+    pub(crate) fn discovered(&self, repository: &str) -> String {
+        let label = format!("kubestash.com/repo-name={repository}");
+        wait::quietly(&format!("a Snapshot of {repository}"), LIMIT, || {
+            let found = self.kubectl.list(SNAPSHOTS, &["-l", &label])?;
+            Ok(found.iter().find(|s| s["status"]["phase"] == "Succeeded").map(|s| text(s, "/metadata/name")))
+        })
+        .unwrap()
+    }
+
+    /// Creates a session by hand for the sample's repository.
+    pub(crate) fn session(&self, name: &str, snapshot: &str) {
+        self.kubectl.apply(&session(name, snapshot)).unwrap();
+    }
+
+    /// Waits for a session's end and returns it.
+    pub(crate) fn ended(&self, name: &str) -> Value {
+        wait::quietly(&format!("the end of {name}"), LIMIT, || {
+            let session = self.kubectl.get(SESSIONS, name)?;
+            Ok(matches!(session["status"]["phase"].as_str(), Some("Succeeded" | "Failed" | "Skipped")).then_some(session))
+        })
+        .unwrap_or_else(|error| panic!("{error}\n{}", self.describe(name)))
+    }
+
+    /// What a user would look at when a session does not end.
+    pub(crate) fn describe(&self, session: &str) -> String {
+        let show = |args: &[&str]| self.kubectl.run(args).unwrap_or_else(|error| error.to_string());
+        [
+            show(&["describe", SESSIONS, session]),
+            show(&["get", RESTORES, "-o", "yaml"]),
+            show(&["get", "jobs,pods", "-o", "wide"]),
+            show(&["get", "events"]),
+        ]
+        .join("\n")
+    }
+
+    /// Waits until a Job of the samples has succeeded.
+    pub(crate) fn job_succeeds(&self, name: &str) {
+        wait::quietly(&format!("Job {name}"), LIMIT, || {
+            let job = self.kubectl.get("job", name)?;
+            if job["status"]["failed"].as_u64().unwrap_or(0) > 0 {
+                anyhow::bail!("{}", self.kubectl.run(&["logs", &format!("job/{name}"), "--all-containers"])?);
+            }
+            Ok((job["status"]["succeeded"] == 1).then_some(()))
+        })
+        .unwrap();
+    }
+
+    /// Runs one of the recipes of damage as the README says.
+    pub(crate) fn sabotage(&self, manifest: &str, job: &str) {
+        self.kubectl.apply(&samples::recipes()).unwrap();
+        self.kubectl.apply(manifest).unwrap();
+        self.job_succeeds(job);
+    }
+
+    /// The host directory behind a claim of the local cluster.
+    pub(crate) fn host_path(&self, claim: &str) -> PathBuf {
+        let volume = text(&self.kubectl.get("pvc", claim).unwrap(), "/spec/volumeName");
+        let path = text(&self.cluster.get("pv", &volume).unwrap(), "/spec/local/path");
+        assert!(!path.is_empty(), "claim {claim} is not backed by a local volume; these tests need the local cluster");
+        PathBuf::from(path)
+    }
+
+    /// Everything about the files behind a claim.
+    pub(crate) fn listing(&self, claim: &str) -> Vec<String> {
+        let lines = listing::of(&self.host_path(claim)).unwrap();
+        assert!(lines.len() > 1, "nothing lies behind claim {claim}");
+        lines
+    }
+
+    /// Reasons of the events on one object.
+    pub(crate) fn event_reasons(&self, object: &str) -> Vec<String> {
+        let field = format!("involvedObject.name={object}");
+        let events = self.kubectl.list("events", &["--field-selector", &field]).unwrap();
+        events.iter().map(|event| text(event, "/reason")).collect()
+    }
+
+    /// Names of the Leases that are held for targets of this namespace's sessions.
+    pub(crate) fn leases_of(&self, session_uid: &str) -> Vec<String> {
+        let leases = self.cluster.namespace("backproof-system").list("leases", &[]).unwrap();
+        let held = leases.iter().filter(|lease| text(lease, "/spec/holderIdentity").contains(session_uid));
+        held.map(|lease| text(lease, "/metadata/name")).collect()
+    }
+}
+
+impl Drop for Fixture {
+    fn drop(&mut self) {
+        let name = self.kubectl.in_namespace().to_owned();
+        if let Err(error) = self.cluster.run(&["delete", "namespace", &name, "--wait=false"]) {
+            eprintln!("namespace {name} is left behind: {error}");
+        }
+    }
+}
+
+/// A session for the sample's repository.
+pub(crate) fn session(name: &str, snapshot: &str) -> String {
+    format!(
+        "apiVersion: core.kubestash.com/v1alpha1
+kind: BackupVerificationSession
+metadata: {{name: {name}}}
+spec:
+  invoker: {{apiGroup: core.kubestash.com, kind: BackupConfiguration, name: sample-backup}}
+  session: daily
+  repository: sample
+  snapshot: \"{snapshot}\"
+"
+    )
+}
+
+/// Asserts verdict, cause and phase of an ended session, and shows the whole session when they differ.
+pub(crate) fn assert_ended(fixture: &Fixture, session: &Value, phase: &str, verdict: &str, cause: Option<&str>) {
+    let came = (session["status"]["phase"].as_str(), session["status"]["verdict"].as_str(), session["status"]["cause"].as_str());
+    let name = text(session, "/metadata/name");
+    assert_eq!(came, (Some(phase), Some(verdict), cause), "{session:#}\n{}", fixture.describe(&name));
+}
+
+/// A text inside an object; empty when absent.
+pub(crate) fn text(object: &Value, pointer: &str) -> String {
+    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+/// Status of a condition; empty when absent.
+pub(crate) fn condition(object: &Value, kind: &str) -> String {
+    let conditions = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
+    conditions.iter().find(|c| c["type"] == kind).map(|c| text(c, "/status")).unwrap_or_default()
+}

@@ -1,0 +1,11 @@
+//! End-to-end tests on a real node: real kubelet, real restic repositories, the installed chart.
+//!
+//! Every test has a namespace of its own, made from the samples users are told to apply.
+
+mod fixture;
+mod green;
+mod inconclusive;
+mod life;
+mod red;
+mod refusals;
+mod samples;

@@ -40,9 +40,16 @@ healthy() {
     [[ $(kube get node "$NODE_NAME" -o 'jsonpath={.status.conditions[?(@.type=="Ready")].status}' 2>/dev/null) == True ]]
 }
 
+# need_root ARGUMENT...: says how to run just this part as root; everything else works without.
 need_root() {
-  ((EUID == 0)) || die "the cluster needs root for namespaces and containers; run: sudo make $1 BACKPROOF_CACHE=$CACHE
-       or use a cluster of your own: make TARGET CLUSTER=external KUBECONFIG=... IMAGE=..."
+  ((EUID == 0)) || die "only root can do this, as it takes namespaces and containers. Run
+         sudo BACKPROOF_CACHE=$CACHE $HACK/cluster.sh $*
+       and then the same command as before. Or use a cluster of yours: CLUSTER=external KUBECONFIG=FILE IMAGE=NAME:TAG"
+}
+
+# What root made on behalf of a user through sudo, that user must be able to use.
+give_back() {
+  if [[ -n ${SUDO_UID:-} ]]; then chown -R "$SUDO_UID" "$CACHE"/*.lock "$CACHE/logs" "$ADMIN" 2>/dev/null || true; fi
 }
 
 need_programs() {
@@ -111,12 +118,13 @@ stop() {
 not() { ! "$@" >/dev/null 2>&1; }
 
 down() {
-  need_root cluster-down
   if [[ ! -e $RECORD ]] && link_gone && [[ -z $(find "$D" -mindepth 1 -maxdepth 1 ! -name logs 2>/dev/null) ]]; then
     say "the cluster is down"
     return
   fi
+  need_root down
   stop
+  give_back
   say "the cluster is down; its logs are in $D/logs"
 }
 
@@ -139,8 +147,6 @@ prepare() {
     write_kubeconfig "$D/config/$name.kubeconfig" "$server" "$D/certs" "$name"
   done
   write_kubeconfig "$ADMIN" "$server" "$D/certs" admin
-  # Brought up through sudo, it is still the caller's cluster.
-  if [[ -n ${SUDO_UID:-} ]]; then chown "$SUDO_UID" "$ADMIN"; fi
   write_config "$D/config" "$D/certs" "$CGROUP"
 }
 
@@ -179,15 +185,16 @@ wait_for() {
 
 up() {
   local start
-  need_root cluster-up
   if healthy; then
     say "the cluster is up: kubeconfig $ADMIN"
     return
   fi
   need_programs
+  # Before asking for root, so that what is built belongs to who builds.
   "$HACK/tools.sh"
   "$HACK/image.sh" pause >/dev/null
   "$HACK/image.sh" coredns >/dev/null
+  need_root up
   start=$SECONDS
   stop
   rm -rf "$D/logs"
@@ -202,26 +209,30 @@ up() {
   wait_for "the node" 60 kube wait --for=condition=Ready "node/$NODE_NAME" --timeout=1s
   wait_for "cluster DNS" 90 kube -n kube-system rollout status deployment/coredns --timeout=1s
   touch "$D/ready"
+  give_back
   say "the cluster is up after $((SECONDS - start)) s: kubeconfig $ADMIN"
 }
 
 # inside PID COMMAND...
 inside() { local pid=$1; shift; nsenter --target "$pid" --net --mount --pid "$@"; }
 
+# Recorded by the image's name: which digest the node has.
+loaded() { printf '%s/loaded/%s\n' "$D" "$(tr -c 'a-zA-Z0-9.\n' _ <<<"$1")"; }
+
 load() {
-  local pid archive name digest have
-  need_root install
+  local pid archive name digest
   pid=$(cluster_process) || die "the cluster is down; run: make cluster-up"
   (($# > 0)) || die "usage: cluster.sh load IMAGE.tar..."
   for archive in "$@"; do
     [[ -f $archive ]] || die "$archive: no such archive"
-    if [[ -f $archive.id ]]; then
-      read -r name digest <"$archive.id"
-      have=$(inside "$pid" ctr -n k8s.io images list "name==$name" | awk 'NR > 1 { print $3 }')
-      if [[ $have == "$digest" ]]; then continue; fi
-      say "loading $name"
-    fi
+    name=$archive digest=unknown
+    if [[ -f $archive.id ]]; then read -r name digest <"$archive.id"; fi
+    if [[ $digest != unknown && $(cat "$(loaded "$name")" 2>/dev/null) == "$digest" ]]; then continue; fi
+    need_root load "$@"
+    say "loading $name"
     inside "$pid" ctr -n k8s.io images import - <"$archive" >/dev/null
+    mkdir -p "$D/loaded"
+    printf '%s\n' "$digest" >"$(loaded "$name")"
   done
 }
 
@@ -247,7 +258,7 @@ case $command in
   status) status ;;
   kubeconfig) printf '%s\n' "$ADMIN" ;;
   exec)
-    need_root "cluster-exec"
+    need_root exec "$@"
     pid=$(cluster_process) || die "the cluster is down; run: make cluster-up"
     inside "$pid" "$@"
     ;;

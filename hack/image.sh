@@ -117,7 +117,7 @@ core() {
   for program in "${PROGRAMS[@]}"; do
     inputs+=("$CARGO_TARGET_DIR/x86_64-unknown-linux-musl/release/$program")
   done
-  (cd "$HACK/.." && step "building ${PROGRAMS[*]}" cargo build --locked --release --workspace)
+  (cd "$HACK/.." && step "building the workspace" cargo build --locked --release --workspace)
   make_image backproof 65534:65534 '[]' '["PATH=/bin"]' "${inputs[@]}" "$CERTIFICATES"
 }
 

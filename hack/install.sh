@@ -28,14 +28,16 @@ explain() {
 }
 
 image=localhost/backproof/backproof:dev
-running=$CLUSTER_DIR/installed-image
+digest=
 restart=no
 if [[ $BACKPROOF_CLUSTER == local ]]; then
   core=$("$HACK/image.sh" core)
   restic=$("$HACK/image.sh" restic)
   "$HACK/cluster.sh" load "$core" "$restic"
   # The tag stays the same when the image changes, so Kubernetes would see no reason for new pods.
-  if [[ -e $running ]] && ! cmp -s "$core.id" "$running"; then restart=yes; fi
+  digest=$(cut -d ' ' -f 2 "$core.id")
+  installed=$(kubectl get namespace "$NAMESPACE" --ignore-not-found -o "jsonpath={.metadata.annotations.backproof\.dev/local-image}")
+  if [[ -n $installed && $installed != "$digest" ]]; then restart=yes; fi
 else
   image=${IMAGE:-}
   [[ -n $image ]] || die "CLUSTER=external needs IMAGE=REGISTRY/backproof:TAG, which the cluster can pull (see Dockerfile)"
@@ -61,4 +63,4 @@ if ! (step "installing the chart with $image" helm_upgrade); then
   explain
   die "the chart did not come up"
 fi
-if [[ $BACKPROOF_CLUSTER == local ]]; then cp "$core.id" "$running"; fi
+if [[ -n $digest ]]; then kubectl annotate namespace "$NAMESPACE" --overwrite "backproof.dev/local-image=$digest" >/dev/null; fi

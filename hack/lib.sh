@@ -29,8 +29,12 @@ step() {
   log=$CACHE/logs/$(tr -cs 'a-zA-Z0-9\n' '-' <<<"$what").log
   start=$SECONDS
   say "$what ..."
+  # In a process group of its own, so that an interrupt ends all of it.
+  set -m
   "$@" >"$log" 2>&1 </dev/null &
   pid=$!
+  set +m
+  trap 'kill -TERM -- "-$pid" 2>/dev/null; exit 130' INT TERM
   while kill -0 "$pid" 2>/dev/null; do
     sleep 0.2
     if ((SECONDS - start >= next)); then
@@ -39,6 +43,7 @@ step() {
     fi
   done
   wait "$pid" || status=$?
+  trap - INT TERM
   if ((status != 0)); then
     tail -n 40 "$log" >&2
     die "$what failed after $((SECONDS - start)) s (exit code $status); the whole log is $log"

@@ -31,6 +31,7 @@ tool() {
   key=$(digest "$from" "$HACK/tools.sh")
   out=$BIN/$name
   if [[ -x $out && $(cat "$out.key" 2>/dev/null) == "$key" ]]; then return; fi
+  command -v go >/dev/null || die "$name has to be built and the Go toolchain is missing; install Go 1.26 or newer and put it on PATH"
   rm -f "$out.key"
   step "building $name (once; kept in $BIN)" build_in "$from" "build_$name" "$out.new"
   mv -f "$out.new" "$out"
@@ -53,6 +54,5 @@ all() {
   for name in "${COMPONENTS[@]}"; do ln -sfn kubernetes "$BIN/$name"; done
 }
 
-command -v go >/dev/null || die "the Go toolchain is missing; install Go 1.26 or newer and put it on PATH"
 mkdir -p "$BIN"
 locked "$CACHE/tools.lock" all

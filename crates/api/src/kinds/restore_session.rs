@@ -9,7 +9,6 @@ use super::manifest_options::ManifestOptions;
 use crate::{
     Cause, Verdict,
     condition::Condition,
-    report::RepositoryFacts,
     run::{Evidence, PinnedJob},
     shared::{AddonInfo, HookInfo, HookStatus, ObjectReference, ResourceFoundStatus, TypedObjectReference, Wire, wire, wire_enum},
 };
@@ -119,9 +118,6 @@ wire! {
         pub message: String,
         /// What was restored and read back. Backproof's.
         pub evidence: Option<Evidence>,
-        /// The restic repository as it was opened. Backproof's.
-        #[serde(deserialize_with = "crate::shared::lenient")]
-        pub repository_facts: Option<RepositoryFacts>,
         /// The Jobs of this restore, recorded before they are started. Backproof's.
         pub jobs: Vec<PinnedJob>,
         /// Generation of the restore this status is about. Backproof's.

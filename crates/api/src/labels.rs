@@ -39,6 +39,10 @@ pub const SESSION_UID: &str = "backproof.dev/session-uid";
 pub const SNAPSHOT_COMPONENT: &str = "backproof.dev/component";
 /// Label: UID of the BackupVerificationSession this one repeats.
 pub const RETRY_OF: &str = "backproof.dev/retry-of";
+/// Label on a verifier's CronJob: UID of the invoker it belongs to.
+pub const INVOKER_UID: &str = "backproof.dev/invoker-uid";
+/// Label on a discovery Job and on the Snapshots it makes: UID of the Repository.
+pub const REPOSITORY_UID: &str = "backproof.dev/repository-uid";
 /// Label on Addons and Functions: which of upstream's names they implement.
 pub const IMPLEMENTS: &str = "backproof.dev/implements";
 /// Annotation on a BackupVerificationSession: which tick of which CronJob made it.
@@ -55,6 +59,10 @@ pub const DISCOVER: &str = "backproof.dev/discover";
 pub const DISCOVER_FILTER: &str = "backproof.dev/discover-filter";
 /// Annotation on a Repository: what discovery last found and when, as JSON.
 pub const DISCOVERY: &str = "backproof.dev/discovery";
+/// Annotation on a Repository: RFC 3339 time; a discovery that started earlier does not count, so another one runs.
+pub const DISCOVER_REQUEST: &str = "backproof.dev/discover-request";
+/// Annotation on what is applied: hash of what was asked for, so that a field that is asked for no more is noticed.
+pub const APPLIED: &str = "backproof.dev/applied";
 /// Annotation on a Repository: since when and how often it has been unreachable, as JSON.
 pub const HOLD: &str = "backproof.dev/hold";
 /// Annotation on a Repository: any change of its value makes a held Repository be probed at once.

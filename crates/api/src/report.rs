@@ -165,6 +165,45 @@ pub struct DiscoveryReport {
     /// First 16 hex digits of every restic id that passes the filter, newest first, at most 50.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ids: Vec<String>,
+    /// First 16 hex digits of the restic ids of this Repository's Snapshot objects that the repository does not hold any
+    /// more, at most 50.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gone: Vec<String>,
+    /// What was left out and why, at most 3 of it; discovery succeeded all the same.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+/// What discovery of a Repository last came to; kept in its annotation `backproof.dev/discovery`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct DiscoveryRecord {
+    /// When that discovery was started, RFC 3339: what lay in the repository then is known. A session that started later
+    /// must wait for another one.
+    pub at: String,
+    /// Whether every snapshot file was read. Without it nothing is known about what is the newest, and `cause` says why.
+    pub complete: bool,
+    /// Snapshots that pass the filter.
+    pub found: u32,
+    /// Name of the newest Snapshot object, if any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub newest: Option<String>,
+    /// What went wrong, in a sentence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// The same in a word.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Cause>,
+    /// Id in the repository's config when it was first opened; under another one no Snapshot is given up.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub repository_id: String,
+    /// How many discoveries failed since the last that did not.
+    pub failures: u32,
+    /// Number of that discovery; part of its Job's name.
+    pub run: u64,
+    /// Hash of what decides its result: a change starts another one.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub inputs: String,
 }
 
 impl Report {

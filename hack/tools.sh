@@ -28,7 +28,7 @@ build_pause() {
 # tool NAME DIRECTORY: builds NAME from DIRECTORY unless the binary of exactly these inputs is there.
 tool() {
   local name=$1 from=$HACK/$2 key out
-  key=$(digest "$from" "$HACK/tools.sh")
+  key=$({ digest "$from" && declare -f "build_$name"; } | sha256sum | cut -c 1-16)
   out=$BIN/$name
   if [[ -x $out && $(cat "$out.key" 2>/dev/null) == "$key" ]]; then return; fi
   command -v go >/dev/null || die "$name has to be built and the Go toolchain is missing; install Go 1.26 or newer and put it on PATH"

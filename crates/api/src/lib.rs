@@ -5,11 +5,13 @@
 
 pub mod cause;
 pub mod condition;
+pub mod crd;
 pub mod duration;
 pub mod kinds;
 pub mod labels;
 pub mod names;
 pub mod phase;
+pub mod rbac;
 pub mod report;
 pub mod run;
 pub mod shared;

@@ -150,10 +150,12 @@ pub fn restore(status: &RestoreSessionStatus) -> RestorePhase {
         return RestorePhase::Failed;
     }
     let closed = is_present(conditions, of::METRICS_PUSHED);
-    match restore_components(status) {
-        component if closed => component,
-        component @ (RestorePhase::Pending | RestorePhase::Unknown) => component,
-        RestorePhase::Running | RestorePhase::Failed | RestorePhase::Succeeded | RestorePhase::Invalid => RestorePhase::Running,
+    let components = restore_components(status);
+    match components {
+        RestorePhase::Pending | RestorePhase::Unknown => components,
+        RestorePhase::Running | RestorePhase::Failed | RestorePhase::Succeeded | RestorePhase::Invalid => {
+            if closed { components } else { RestorePhase::Running }
+        }
     }
 }
 

@@ -1,2 +1,40 @@
-//! placeholder
-fn main() {}
+//! `cargo xtask generate`: writes what is generated into the tree; `--check` fails on drift instead.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Tasks of this repository")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Writes CRDs and rights into the chart, JSON schemas and API reference into docs.
+    Generate {
+        /// Writes nothing; fails if any file differs from what would be written.
+        #[arg(long)]
+        check: bool,
+        /// Root of the repository.
+        #[arg(long, default_value_os_t = xtask::root())]
+        root: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    let Task::Generate { check, root } = Arguments::parse().task;
+    let outcome = if check { xtask::check(&root) } else { xtask::write(&root) };
+    match outcome {
+        Ok(lines) => {
+            lines.iter().for_each(|line| println!("{line}"));
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! CustomResourceDefinitions of all kinds, as the API server, kubectl and other readers of schemas want them.
+//!
+//! `kube` and `schemars` give the names and a first schema; what is done to it here: explicit defaults only (`x-default` in
+//! the types), no `nullable`, no formats that Kubernetes does not know, both markers for int-or-string, one line per
+//! description, no `anyOf` or `oneOf`. Generated, not written by hand, so that types and schema cannot drift apart.
+
+use kube::{CustomResourceExt, core::schema::StructuralSchemaRewriter};
+use schemars::{JsonSchema, generate::SchemaSettings};
+use serde_json::{Map, Value, json};
+
+use crate::kinds::{
+    Addon, BackupBatch, BackupConfiguration, BackupStorage, BackupVerificationSession, BackupVerifier, Function, Repository, RestoreSession,
+    Snapshot,
+};
+
+/// Kind, group and plural of every kind, with its CustomResourceDefinition.
+pub fn all() -> Vec<Definition> {
+    vec![
+        definition::<BackupVerificationSession>(),
+        definition::<BackupVerifier>(),
+        definition::<BackupConfiguration>(),
+        definition::<BackupBatch>(),
+        definition::<RestoreSession>(),
+        definition::<Repository>(),
+        definition::<Snapshot>(),
+        definition::<BackupStorage>(),
+        definition::<Addon>(),
+        definition::<Function>(),
+    ]
+}
+
+/// A CustomResourceDefinition as JSON, and what files about it are named after.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Definition {
+    /// Kind, such as `BackupVerifier`.
+    pub kind: String,
+    /// Group, such as `core.kubestash.com`.
+    pub group: String,
+    /// Plural, as in URLs.
+    pub plural: String,
+    /// The CustomResourceDefinition object.
+    pub object: Value,
+}
+
+impl Definition {
+    /// Schema of the one version.
+    pub fn schema(&self) -> &Value {
+        &self.object["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    }
+}
+
+/// The CustomResourceDefinition of one kind.
+pub fn definition<K: CustomResourceExt + JsonSchema>() -> Definition {
+    let resource = K::api_resource();
+    let mut object = json!(K::crd());
+    object["spec"]["versions"][0]["schema"]["openAPIV3Schema"] = schema::<K>();
+    object["spec"]["names"]["listKind"] = json!(format!("{}List", resource.kind));
+    drop_nulls(&mut object);
+    Definition { kind: resource.kind, group: resource.group, plural: resource.plural, object }
+}
+
+fn schema<K: JsonSchema>() -> Value {
+    let settings = SchemaSettings::openapi3()
+        .with(|settings| {
+            settings.inline_subschemas = true;
+            settings.meta_schema = None;
+        })
+        .with_transform(StructuralSchemaRewriter);
+    let mut schema = settings.into_generator().into_root_schema_for::<K>().to_value();
+    tidy(&mut schema);
+    if let Value::Object(root) = &mut schema {
+        for key in ["components", "definitions", "required"] {
+            root.remove(key);
+        }
+        if let Some(Value::Object(properties)) = root.get_mut("properties") {
+            add_type_meta(properties);
+        }
+    }
+    schema
+}
+
+/// The API server knows these by itself; readers of the bare schema do not.
+fn add_type_meta(properties: &mut Map<String, Value>) {
+    let own = std::mem::take(properties);
+    properties.insert("apiVersion".into(), json!({ "type": "string", "description": "Group and version of the schema this object follows." }));
+    properties.insert("kind".into(), json!({ "type": "string", "description": "Kind of this object." }));
+    properties.insert("metadata".into(), json!({ "type": "object" }));
+    properties.extend(own);
+}
+
+fn tidy(schema: &mut Value) {
+    let Value::Object(object) = schema else { return };
+    unwrap_optional(object);
+    for key in ["default", "nullable", "title", "examples", "$schema"] {
+        object.remove(key);
+    }
+    if let Some(default) = object.remove("x-default") {
+        object.insert("default".into(), default);
+    }
+    if object.get("format").and_then(Value::as_str).is_some_and(|format| format.starts_with("uint")) {
+        object.remove("format");
+    }
+    if object.get("x-kubernetes-int-or-string") == Some(&Value::Bool(true)) {
+        object.insert("format".into(), json!("int-or-string"));
+    }
+    if let Some(Value::Array(words)) = object.get_mut("enum") {
+        words.retain(|word| !word.is_null());
+    }
+    if let Some(Value::String(description)) = object.get_mut("description") {
+        *description = one_line(description);
+    }
+    if let Some(Value::Array(required)) = object.get_mut("required") {
+        required.sort_by(|a, b| a.as_str().cmp(&b.as_str()));
+    }
+    if let Some(Value::Object(properties)) = object.get_mut("properties") {
+        properties.sort_keys();
+        properties.values_mut().for_each(tidy);
+    }
+    for key in ["items", "additionalProperties", "not"] {
+        if let Some(inner) = object.get_mut(key) {
+            tidy(inner);
+        }
+    }
+}
+
+/// Replaces "this or null" by "this": in a CRD an absent field needs no null, and null is never written.
+fn unwrap_optional(object: &mut Map<String, Value>) {
+    for key in ["anyOf", "oneOf"] {
+        let Some(Value::Array(choices)) = object.get(key) else { continue };
+        let real: Vec<Value> = choices.iter().filter(|choice| !is_null(choice)).cloned().collect();
+        if let [Value::Object(only)] = real.as_slice() {
+            object.remove(key);
+            for (key, value) in only {
+                object.entry(key.clone()).or_insert_with(|| value.clone());
+            }
+        }
+    }
+}
+
+fn is_null(choice: &Value) -> bool {
+    choice.get("type") == Some(&json!("null")) || choice.get("enum") == Some(&json!([null])) || choice.get("const") == Some(&Value::Null)
+}
+
+/// Paragraphs stay apart; the line breaks of a comment's source do not matter.
+fn one_line(text: &str) -> String {
+    text.split("\n\n").map(|paragraph| paragraph.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<Vec<_>>().join("\n\n")
+}
+
+fn drop_nulls(value: &mut Value) {
+    match value {
+        Value::Object(object) => {
+            object.retain(|_, value| !value.is_null());
+            object.values_mut().for_each(drop_nulls);
+        }
+        Value::Array(items) => items.iter_mut().for_each(drop_nulls),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}

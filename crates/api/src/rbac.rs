@@ -1,0 +1,247 @@
+//! The rights each identity holds, one row per step that needs them; the chart's roles are written from this table.
+//!
+//! A row says for which step it is there: whoever adds a call to the API server adds or widens a row here in the same commit,
+//! and whoever removes one removes it. Invariants, tested below: no wildcard, nobody may read Secrets at large, nobody may
+//! write to Repositories' or Snapshots' specs beyond what discovery needs, and only the trigger's and discovery's roles are handed on.
+
+use serde_json::{Value, json};
+
+use crate::labels::{DISCOVERER, TRIGGER};
+
+/// The Secret with the webhook's certificate authority and certificate, in the namespace of the release.
+pub const WEBHOOK_TLS_SECRET: &str = "backproof-webhook-tls";
+/// The webhook's ValidatingWebhookConfiguration, Deployment, Service and ServiceAccount.
+pub const WEBHOOK: &str = "backproof-webhook";
+
+/// Who holds a right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Identity {
+    /// The controller.
+    Controller,
+    /// The admission webhook.
+    Webhook,
+    /// Jobs of verifier CronJobs.
+    Trigger,
+    /// Jobs of discovery.
+    Discover,
+}
+
+/// Where a right holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// Everywhere (for trigger and discover: in the namespaces where their ClusterRole is bound).
+    Cluster,
+    /// In the namespace of the release.
+    Release,
+}
+
+/// One right, and the step that needs it.
+#[derive(Clone, Copy, Debug)]
+pub struct Right {
+    /// Who.
+    pub identity: Identity,
+    /// Where.
+    pub reach: Reach,
+    /// API group; empty for the core group.
+    pub group: &'static str,
+    /// Resources, with sub-resources as `resource/sub`.
+    pub resources: &'static [&'static str],
+    /// Names it is limited to; empty for all.
+    pub names: &'static [&'static str],
+    /// Verbs.
+    pub verbs: &'static [&'static str],
+    /// What for.
+    pub step: &'static str,
+}
+
+const CORE: &str = "core.kubestash.com";
+const STORAGE: &str = "storage.kubestash.com";
+const ADDONS: &str = "addons.kubestash.com";
+const WATCH: &[&str] = &["get", "list", "watch"];
+
+/// A right everywhere, to all names.
+const fn right(
+    identity: Identity,
+    group: &'static str,
+    resources: &'static [&'static str],
+    verbs: &'static [&'static str],
+    step: &'static str,
+) -> Right {
+    Right { identity, reach: Reach::Cluster, group, resources, names: &[], verbs, step }
+}
+
+use Identity::{Controller, Discover, Trigger, Webhook};
+
+/// Every right.
+pub const RIGHTS: &[Right] = &[
+    right(Controller, CORE, &["backupverificationsession"], WATCH, "session: watch"),
+    right(Controller, CORE, &["backupverificationsession"], &["create"], "session: a retry of a failed one"),
+    right(Controller, CORE, &["backupverificationsession"], &["patch", "update"], "session: finalizer, labels, pinned facts"),
+    right(Controller, CORE, &["backupverificationsession"], &["delete"], "session: history"),
+    right(Controller, CORE, &["backupverificationsession/status"], &["get", "patch", "update"], "session: conditions, verdict, evidence"),
+    right(Controller, CORE, &["backupverifier", "backupconfigurations", "backupbatches"], WATCH, "schedule and session: who asks for what"),
+    right(Controller, CORE, &["restoresessions"], &["get", "list", "watch", "create", "delete"], "session: the restore, its end"),
+    right(Controller, CORE, &["restoresessions/status"], &["get", "patch", "update"], "restore: components, conditions, Jobs"),
+    right(
+        Controller,
+        CORE,
+        &["backupverificationsession/finalizers", "restoresessions/finalizers", "backupconfigurations/finalizers", "backupbatches/finalizers"],
+        &["update"],
+        "owner references that block deletion, where the cluster enforces the right to set them",
+    ),
+    right(Controller, STORAGE, &["repositories"], &["get", "list", "watch", "patch"], "repository: hold-off and discovery, as annotations"),
+    right(Controller, STORAGE, &["repositories/finalizers"], &["update"], "repository: owner reference of the discovery Job"),
+    right(Controller, STORAGE, &["snapshots"], &["get", "list", "watch", "patch"], "session: newest Snapshot; the record, where status is pruned"),
+    right(Controller, STORAGE, &["snapshots"], &["delete"], "repository: discovered Snapshots whose restic snapshot is gone"),
+    right(Controller, STORAGE, &["snapshots/status"], &["get", "patch", "update"], "session: the result on the Snapshot"),
+    right(Controller, STORAGE, &["backupstorages"], WATCH, "restore and repository: where the data lies"),
+    right(Controller, ADDONS, &["addons", "functions"], WATCH, "restore: task and container"),
+    right(Controller, "batch", &["jobs"], &["get", "list", "watch", "create", "patch", "delete"], "restore and repository: suspended, started, ended"),
+    right(Controller, "batch", &["cronjobs"], &["get", "list", "watch", "create", "patch", "update", "delete"], "schedule: one per verifier reference"),
+    right(Controller, "", &["pods"], WATCH, "restore: reports, what is gone, who mounts a claim"),
+    right(Controller, "", &["persistentvolumeclaims"], WATCH, "restore: target and source claims, their volumes"),
+    right(Controller, "", &["persistentvolumes"], &["get"], "restore: UID of the volume behind a claim"),
+    right(Controller, "", &["namespaces"], &["get"], "session: a namespace that is ending; usage policies"),
+    right(Controller, "apps", &["statefulsets", "deployments", "daemonsets"], &["get"], "restore: claims of the source workload"),
+    right(Controller, "", &["events"], &["get", "list", "watch", "create", "patch"], "all: events; the last one of a Job that does not start"),
+    right(Controller, "events.k8s.io", &["events"], &["get", "list", "watch", "create", "patch"], "all: events"),
+    right(Controller, "", &["serviceaccounts"], &["get", "list", "watch", "create", "patch"], "schedule and repository: identity of trigger and discovery"),
+    right(
+        Controller,
+        "rbac.authorization.k8s.io",
+        &["rolebindings"],
+        &["get", "list", "watch", "create", "patch", "delete"],
+        "schedule and repository: rights of trigger and discovery",
+    ),
+    Right {
+        names: &[TRIGGER, DISCOVERER],
+        ..right(Controller, "rbac.authorization.k8s.io", &["clusterroles"], &["bind"], "schedule and repository: hand on these two roles only")
+    },
+    Right {
+        reach: Reach::Release,
+        ..right(
+            Controller,
+            "coordination.k8s.io",
+            &["leases"],
+            &["get", "list", "watch", "create", "update", "patch", "delete"],
+            "session: target locks and fleet-wide slots",
+        )
+    },
+    right(
+        Webhook,
+        CORE,
+        &["backupverificationsession", "backupverifier", "backupconfigurations", "backupbatches"],
+        WATCH,
+        "what a session refers to",
+    ),
+    right(Webhook, STORAGE, &["repositories", "snapshots", "backupstorages"], WATCH, "what a session refers to"),
+    right(Webhook, ADDONS, &["addons", "functions"], WATCH, "what a verifier refers to"),
+    right(Webhook, "", &["persistentvolumeclaims"], &["get"], "whether a target is the source"),
+    right(Webhook, "", &["namespaces"], &["get"], "usage policies by label"),
+    right(Webhook, "apps", &["statefulsets", "deployments", "daemonsets"], &["get"], "claims of the source workload"),
+    right(Webhook, "authorization.k8s.io", &["subjectaccessreviews"], &["create"], "whether the writer of a reference may do what it leads to"),
+    Right {
+        names: &[WEBHOOK],
+        ..right(
+            Webhook,
+            "admissionregistration.k8s.io",
+            &["validatingwebhookconfigurations"],
+            &["get", "list", "watch", "patch"],
+            "the CA bundle",
+        )
+    },
+    Right {
+        reach: Reach::Release,
+        names: &[WEBHOOK_TLS_SECRET],
+        // Server-side apply asks for create by name, a POST without one: so this cannot make any other Secret.
+        ..right(Webhook, "", &["secrets"], &["get", "list", "watch", "create", "patch"], "certificate authority and certificate, by server-side apply")
+    },
+    right(Trigger, STORAGE, &["snapshots"], &["list"], "the newest Snapshot"),
+    right(Trigger, CORE, &["backupverificationsession"], &["list", "create"], "one session per tick, none while one is unfinished"),
+    right(
+        Trigger,
+        CORE,
+        &["backupconfigurations/finalizers", "backupbatches/finalizers"],
+        &["update"],
+        "owner reference that blocks deletion, where the cluster enforces the right to set it",
+    ),
+    right(Trigger, "", &["events"], &["create"], "a tick without a Snapshot"),
+    right(Trigger, "events.k8s.io", &["events"], &["create"], "a tick without a Snapshot"),
+    right(Discover, STORAGE, &["repositories"], &["get"], "the Repository that owns what is found"),
+    right(Discover, STORAGE, &["repositories/finalizers"], &["update"], "owner reference, where the cluster enforces the right to set it"),
+    right(Discover, STORAGE, &["snapshots"], &["get", "list", "create", "patch"], "one Snapshot per restic snapshot"),
+    right(Discover, STORAGE, &["snapshots/status"], &["get", "patch", "update"], "what the restic snapshot holds"),
+];
+
+/// The rows of one role, in the order of the table.
+pub fn rights(identity: Identity, reach: Reach) -> impl Iterator<Item = &'static Right> {
+    RIGHTS.iter().filter(move |right| right.identity == identity && right.reach == reach)
+}
+
+impl Right {
+    /// The rule of a Role or ClusterRole.
+    pub fn rule(&self) -> Value {
+        let mut rule = json!({ "apiGroups": [self.group], "resources": self.resources, "verbs": self.verbs });
+        if !self.names.is_empty() {
+            rule["resourceNames"] = json!(self.names);
+        }
+        rule
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_wildcards() {
+        for right in RIGHTS {
+            for word in right.resources.iter().chain(right.verbs).chain(right.names).chain([&right.group]) {
+                assert!(!word.contains('*'), "{right:?}");
+            }
+            assert!(!right.verbs.is_empty() && !right.resources.is_empty() && !right.step.is_empty(), "{right:?}");
+        }
+    }
+
+    #[test]
+    fn nobody_reads_secrets_but_the_webhook_its_own() {
+        let secrets: Vec<_> = RIGHTS.iter().filter(|right| right.resources.iter().any(|resource| resource.starts_with("secrets"))).collect();
+        assert_eq!(secrets.len(), 1, "{secrets:?}");
+        assert_eq!((secrets[0].identity, secrets[0].reach, secrets[0].names), (Webhook, Reach::Release, &[WEBHOOK_TLS_SECRET][..]));
+    }
+
+    #[test]
+    fn only_two_roles_are_handed_on() {
+        let roles: Vec<_> = RIGHTS
+            .iter()
+            .filter(|right| right.resources.iter().any(|resource| matches!(*resource, "roles" | "clusterroles")))
+            .collect();
+        assert_eq!(roles.len(), 1);
+        assert_eq!((roles[0].verbs, roles[0].names), (&["bind"][..], &[TRIGGER, DISCOVERER][..]));
+    }
+
+    #[test]
+    fn trigger_and_discovery_never_delete_nor_watch() {
+        for right in RIGHTS.iter().filter(|right| matches!(right.identity, Trigger | Discover)) {
+            assert!(!right.verbs.iter().any(|verb| matches!(*verb, "delete" | "watch")), "{right:?}");
+            assert_eq!(right.reach, Reach::Cluster, "{right:?}");
+        }
+    }
+
+    #[test]
+    fn live_data_is_out_of_reach() {
+        for right in RIGHTS.iter().filter(|right| right.resources.iter().any(|resource| resource.starts_with("persistentvolume"))) {
+            assert!(right.verbs.iter().all(|verb| WATCH.contains(verb)), "{right:?}");
+        }
+        assert!(!RIGHTS.iter().any(|right| right.resources.iter().any(|resource| resource.starts_with("pods/"))));
+    }
+
+    #[test]
+    fn irregular_plurals_are_used() {
+        for right in RIGHTS {
+            for resource in right.resources {
+                assert!(!resource.starts_with("backupverificationsessions") && !resource.starts_with("backupverifiers"), "{right:?}");
+            }
+        }
+    }
+}

@@ -3,12 +3,14 @@
 //! Invariant: every reconciler observes (reads only), decides (pure, total, without a clock) and applies; it alone writes
 //! the status fields of its kind. Nothing here reads a Secret.
 
+mod cache;
 pub mod config;
 pub mod context;
 pub mod error;
 pub mod events;
 pub mod lease;
 pub mod metrics;
+mod queue;
 pub mod repository;
 pub mod restore;
 pub mod schedule;

@@ -229,7 +229,7 @@ fn backend(storage: &BackupStorage, repository: &Repository, component_path: &st
             let inside = segments(&object, "spec.storage.local.subPath", &local.sub_path)?;
             let volume = read_only_volume(&object, storage, &local.source, place)?;
             Ok(RepositoryAccess {
-                url: address("file://", REPOSITORY_DIR.trim_start_matches('/'), &[inside, directory].concat()),
+                url: directory_url(REPOSITORY_DIR, &[inside, directory].concat()),
                 volumes: vec![volume],
                 mounts: vec![read_only_mount(REPOSITORY_VOLUME, REPOSITORY_DIR)],
                 env: Vec::new(),
@@ -239,13 +239,13 @@ fn backend(storage: &BackupStorage, repository: &Repository, component_path: &st
             let s3 = backend.s3.as_ref().ok_or_else(|| missing("spec.storage.s3", "give the bucket"))?;
             let bucket = name_of(&object, "spec.storage.s3.bucket", &s3.bucket)?;
             let prefix = segments(&object, "spec.storage.s3.prefix", &s3.prefix)?;
-            Ok(RepositoryAccess { url: address("s3:/", bucket, &[prefix, directory].concat()), env: s3_settings(s3), ..RepositoryAccess::default() })
+            Ok(RepositoryAccess { url: bucket_url("s3", bucket, &[prefix, directory].concat()), env: s3_settings(s3), ..RepositoryAccess::default() })
         }
         "gcs" => {
             let gcs = backend.gcs.as_ref().ok_or_else(|| missing("spec.storage.gcs", "give the bucket"))?;
             let bucket = name_of(&object, "spec.storage.gcs.bucket", &gcs.bucket)?;
             let prefix = segments(&object, "spec.storage.gcs.prefix", &gcs.prefix)?;
-            Ok(RepositoryAccess { url: address("gs:/", bucket, &[prefix, directory].concat()), ..RepositoryAccess::default() })
+            Ok(RepositoryAccess { url: bucket_url("gs", bucket, &[prefix, directory].concat()), ..RepositoryAccess::default() })
         }
         "azure" => {
             let azure = backend.azure.as_ref().ok_or_else(|| missing("spec.storage.azure", "give storage account and container"))?;
@@ -253,7 +253,7 @@ fn backend(storage: &BackupStorage, repository: &Repository, component_path: &st
             let account = name_of(&object, "spec.storage.azure.storageAccount", &azure.storage_account)?;
             let prefix = segments(&object, "spec.storage.azure.prefix", &azure.prefix)?;
             Ok(RepositoryAccess {
-                url: address("az:/", container, &[prefix, directory].concat()),
+                url: bucket_url("az", container, &[prefix, directory].concat()),
                 env: vec![variable("AZURE_STORAGE_ACCOUNT_NAME", account)],
                 ..RepositoryAccess::default()
             })
@@ -276,7 +276,8 @@ fn s3_settings(s3: &S3Storage) -> Vec<EnvVar> {
     let endpoint = s3.endpoint.trim_end_matches('/');
     // AWS itself is found by the region; its bare host name would answer for one region only.
     let host = endpoint.split_once("://").map_or(endpoint, |(_, host)| host);
-    if !host.is_empty() && !(host.starts_with("s3.") && host.ends_with("amazonaws.com")) {
+    let amazon = host.starts_with("s3.") && host.ends_with("amazonaws.com");
+    if !(host.is_empty() || amazon) {
         let scheme = if endpoint.contains("://") { "" } else { "https://" };
         env.push(variable("AWS_ENDPOINT_URL", &format!("{scheme}{endpoint}")));
         if endpoint.starts_with("http://") {
@@ -404,8 +405,9 @@ fn name_of<'a>(object: &str, field: &'static str, name: &'a str) -> Result<&'a s
     })
 }
 
-fn address(scheme: &str, root: &str, path: &[String]) -> String {
-    path.iter().fold(format!("{scheme}/{root}"), |mut url, part| {
+/// A directory as a URL, with whatever a URL would read otherwise escaped.
+fn directory_url(root: &str, path: &[String]) -> String {
+    path.iter().fold(format!("file://{root}"), |mut url, part| {
         url.push('/');
         for byte in part.bytes() {
             if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
@@ -416,6 +418,11 @@ fn address(scheme: &str, root: &str, path: &[String]) -> String {
         }
         url
     })
+}
+
+/// A place in a bucket. Keys are taken as they stand: the executor reads everything after the bucket as one.
+fn bucket_url(scheme: &str, bucket: &str, path: &[String]) -> String {
+    path.iter().fold(format!("{scheme}://{bucket}"), |url, part| format!("{url}/{part}"))
 }
 
 fn read_only_mount(volume: &str, path: &str) -> VolumeMount {

@@ -56,7 +56,7 @@ fn s3_has_its_address_settings_and_secret() {
     assert_eq!(
         as_json(&access(&storage, &repository(), "repository/v1/s/dump", PLACE).unwrap()),
         json!({
-            "url": "s3://b/p/dep/my%20files/repository/v1/s/dump",
+            "url": "s3://b/p/dep/my files/repository/v1/s/dump",
             "volumes": [
                 secret_volume("backproof-encryption", "key", &["RESTIC_PASSWORD"]),
                 secret_volume("backproof-storage", "cred", &["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "CA_CERT_DATA"]),
@@ -80,12 +80,12 @@ fn s3_has_its_address_settings_and_secret() {
 #[test]
 fn addresses_and_environment_of_the_providers() {
     for (spec, url, env) in [
-        ("    provider: s3\n    s3: {bucket: b, endpoint: s3.amazonaws.com}", "s3://b/dep/my%20files", vec![]),
-        ("    provider: s3\n    s3: {bucket: b, endpoint: s3.example.com}", "s3://b/dep/my%20files", vec![("AWS_ENDPOINT_URL", "https://s3.example.com")]),
-        ("    provider: gcs\n    gcs: {bucket: b, prefix: x/y}", "gs://b/x/y/dep/my%20files", vec![]),
+        ("    provider: s3\n    s3: {bucket: b, endpoint: s3.amazonaws.com}", "s3://b/dep/my files", vec![]),
+        ("    provider: s3\n    s3: {bucket: b, endpoint: s3.example.com}", "s3://b/dep/my files", vec![("AWS_ENDPOINT_URL", "https://s3.example.com")]),
+        ("    provider: gcs\n    gcs: {bucket: b, prefix: x/y}", "gs://b/x/y/dep/my files", vec![]),
         (
             "    provider: azure\n    azure: {container: c, storageAccount: acc, prefix: x}",
-            "az://c/x/dep/my%20files",
+            "az://c/x/dep/my files",
             vec![("AZURE_STORAGE_ACCOUNT_NAME", "acc")],
         ),
     ] {

@@ -1,12 +1,314 @@
-//! Reconciler: repository.
+//! Reconciler: repository. Turns the restic snapshots of annotated Repositories into Snapshots, by Jobs that only read.
+//!
+//! It observes from caches, decides ([`decide`], pure) and applies. Of a Repository it writes one annotation, never spec or status.
 
-use std::sync::Arc;
+mod decide;
+mod forget;
+mod inputs;
+mod job;
+mod outcome;
 
-use crate::{Context, Error, Part, Shutdown};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use backproof_api::{
+    BackupBatch, BackupConfiguration, BackupStorage, BackupVerificationSession, Repository, Snapshot, labels, names, report::DiscoveryRecord,
+    validate::Invoker,
+};
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::{
+    batch::v1::Job,
+    core::v1::{EnvVar, Pod},
+};
+use kube::{
+    Api, Resource, ResourceExt as _,
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy},
+    runtime::{
+        reflector::{ObjectRef, Store},
+        watcher,
+    },
+};
+use serde_json::json;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+
+use crate::{
+    Context, Error, Part, Shutdown,
+    cache::Caches,
+    events::{Note, path},
+    queue::{Again, drive},
+    schedule::account::{Accounts, Purpose},
+    storage::HostPath,
+};
+use decide::{Decision, Ended, Forget, Observed};
+pub(crate) use inputs::{is_discovered, record};
+use inputs::Session;
+
+/// How often a Repository is looked at although nothing is due.
+const SLOWLY: Duration = Duration::from_secs(15 * 60);
+/// Variables a proxy is set by; what is set on the controller is handed on.
+const PROXIES: [&str; 6] = ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"];
+/// Events about a state that lasts, told once.
+const LASTING: [&str; 3] = ["WipeOutIgnored", "SnapshotNotTaken", "RepositoryReplaced"];
+
+/// A Repository by namespace and name.
+type Key = (String, String);
 
 /// Runs until told to stop.
 pub async fn run(context: Arc<Context>, shutdown: Shutdown) -> Result<(), Error> {
-    context.ready.set(Part::Repository);
-    shutdown.requested().await;
-    Ok(())
+    let mut caches = Caches::new(context.client.clone(), context.metrics.clone());
+    let (sender, receiver) = unbounded_channel();
+    let discovery = Discovery::watch(context.clone(), &mut caches, &sender);
+    let workers = usize::from(context.config.workers);
+    let work = async {
+        if discovery.filled().await {
+            context.ready.set(Part::Repository);
+            drive(receiver, workers, shutdown.clone(), |key| discovery.reconcile(key)).await;
+        }
+    };
+    tokio::select! {
+        () = work => Ok(()),
+        () = caches.ended() => Err(Error::PartEnded { part: "repository's caches" }),
+        () = shutdown.clone().requested() => Ok(()),
+    }
+}
+
+/// The reconciler with its caches.
+struct Discovery {
+    context: Arc<Context>,
+    repositories: Store<Repository>,
+    storages: Store<BackupStorage>,
+    configurations: Store<BackupConfiguration>,
+    batches: Store<BackupBatch>,
+    jobs: Store<Job>,
+    accounts: Accounts,
+    proxies: Vec<EnvVar>,
+    told: Mutex<HashMap<Key, BTreeSet<String>>>,
+}
+
+fn send(sender: &UnboundedSender<Key>, key: Key) {
+    // Nobody listens any more only while the process ends.
+    let _ = sender.send(key);
+}
+
+fn key_of<K: Resource>(object: &K) -> Key {
+    (object.namespace().unwrap_or_default(), object.name_any())
+}
+
+fn queue_repositories(sender: &UnboundedSender<Key>, invoker: Invoker<'_>) {
+    for entry in invoker.entries() {
+        send(sender, (invoker.namespace().to_owned(), entry.repository.name.clone()));
+    }
+}
+
+impl Discovery {
+    fn watch(context: Arc<Context>, caches: &mut Caches, sender: &UnboundedSender<Key>) -> Self {
+        let all = watcher::Config::default;
+        let to = || sender.clone();
+        let (a, b, c, d, e, f) = (to(), to(), to(), to(), to(), to());
+        let repositories = caches.watch(all(), move |repository: &Repository| send(&a, key_of(repository)));
+        let (of_storages, of_accounts) = (repositories.clone(), repositories.clone());
+        Self {
+            context,
+            repositories,
+            storages: caches.watch(all(), move |storage: &BackupStorage| {
+                let (namespace, name) = key_of(storage);
+                for repository in of_storages.state_filter(|repository| refers_to(repository, &namespace, &name)) {
+                    send(&b, key_of(&*repository));
+                }
+            }),
+            configurations: caches.watch(all(), move |object: &BackupConfiguration| queue_repositories(&c, Invoker::Configuration(object))),
+            batches: caches.watch(all(), move |object: &BackupBatch| queue_repositories(&d, Invoker::Batch(object))),
+            jobs: caches.watch(all().labels(labels::REPOSITORY_UID), move |job: &Job| {
+                if let Some(owner) = job.owner_references().iter().find(|owner| owner.controller == Some(true)) {
+                    send(&e, (job.namespace().unwrap_or_default(), owner.name.clone()));
+                }
+            }),
+            accounts: Accounts::watch(caches, Purpose::Discovery, move |namespace| {
+                for repository in of_accounts.state_filter(|repository| repository.metadata.namespace.as_deref() == Some(namespace)) {
+                    send(&f, key_of(&*repository));
+                }
+            }),
+            proxies: PROXIES.iter().filter_map(|name| Some(EnvVar { name: (*name).to_owned(), value: Some(std::env::var(name).ok()?), value_from: None })).collect(),
+            told: Mutex::default(),
+        }
+    }
+
+    /// Completes once every cache is filled; `false` when a watch is gone.
+    async fn filled(&self) -> bool {
+        self.repositories.wait_until_ready().await.is_ok()
+            && self.storages.wait_until_ready().await.is_ok()
+            && self.configurations.wait_until_ready().await.is_ok()
+            && self.batches.wait_until_ready().await.is_ok()
+            && self.jobs.wait_until_ready().await.is_ok()
+            && self.accounts.ready().await
+    }
+
+    async fn reconcile(&self, key: Key) -> Again {
+        let repository = self.repositories.get(&ObjectRef::new(&key.1).within(&key.0));
+        let Some(repository) = repository.filter(|repository| is_discovered(repository) && !repository.spec.paused && repository.metadata.deletion_timestamp.is_none()) else {
+            self.told.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+            return Again::OnChange;
+        };
+        match self.serve(&repository).await {
+            Ok(again) => {
+                self.context.metrics.reconciled("Repository", "ok");
+                again
+            }
+            Err(error) => {
+                self.context.metrics.reconciled("Repository", error.reason());
+                tracing::warn!(kind = "Repository", namespace = key.0, name = key.1, error = error.chain(), "discovery not reconciled");
+                Again::After(error.class().requeue())
+            }
+        }
+    }
+
+    async fn serve(&self, repository: &Repository) -> Result<Again, Error> {
+        let now = Timestamp::now();
+        let observed = self.observe(repository, now).await?;
+        let decision = decide::decide(&observed, now);
+        self.apply(repository, &decision).await?;
+        let wake = decision.wake.and_then(|wake| Duration::try_from(wake).ok());
+        self.tell(repository, decision.notes).await;
+        Ok(match (wake, decision.ended.is_some()) {
+            (Some(wake), _) => Again::After(wake.min(SLOWLY)),
+            // The record is back from the API server soon; until then the next step is not known.
+            (None, true) => Again::After(Duration::from_secs(1)),
+            (None, false) => Again::After(Duration::try_from(self.patience()).unwrap_or(SLOWLY)),
+        })
+    }
+
+    fn patience(&self) -> SignedDuration {
+        self.context.config.default_start_timeout
+    }
+
+    async fn observe<'a>(&'a self, repository: &'a Repository, now: Timestamp) -> Result<Observed<'a>, Error> {
+        let namespace = repository.namespace().unwrap_or_default();
+        let uid = repository.uid();
+        let record = record(repository);
+        let jobs = self.jobs.state_filter(|job| job.metadata.namespace.as_deref() == Some(&namespace) && job.labels().get(labels::REPOSITORY_UID) == uid.as_ref());
+        let next = job::name(repository, record.run + 1);
+        let current = jobs.iter().find(|job| job.name_any() == next);
+        let pods = match current {
+            Some(job) if self.worth_a_look(job, now) => self.pods(&namespace, job).await?,
+            Some(_) | None => Vec::new(),
+        };
+        let storage = repository.spec.storage_ref.as_ref().and_then(|reference| self.storages.get(&ObjectRef::new(&reference.name).within(reference.namespace_or(&namespace))));
+        let (configurations, batches) = (self.configurations.state(), self.batches.state());
+        let invokers = configurations.iter().map(|object| Invoker::Configuration(object)).chain(batches.iter().map(|object| Invoker::Batch(object)));
+        Ok(Observed {
+            repository,
+            storage,
+            session: Session::of(&repository.name_any(), invokers.filter(|invoker| invoker.namespace() == namespace)),
+            record,
+            jobs,
+            pods,
+            host_path: if self.context.config.allows_unsafe(&namespace) { HostPath::Allowed } else { HostPath::Refused },
+            patience: self.patience(),
+            image: &self.context.config.image,
+            proxies: &self.proxies,
+        })
+    }
+
+    /// Whether a Job's pods tell something the Job does not: how it ended, or why it does not start.
+    fn worth_a_look(&self, job: &Job, now: Timestamp) -> bool {
+        let created = job.metadata.creation_timestamp.as_ref().map_or(now, |time| time.0);
+        outcome::progress(job) != outcome::Progress::Unfinished || now.duration_since(created) >= self.patience()
+    }
+
+    async fn pods(&self, namespace: &str, job: &Job) -> Result<Vec<Pod>, Error> {
+        let api: Api<Pod> = Api::namespaced(self.context.client.clone(), namespace);
+        let selection = ListParams::default().labels(&format!("batch.kubernetes.io/controller-uid={}", job.uid().unwrap_or_default()));
+        Ok(api.list(&selection).await.map_err(Error::api(format!("list pods of Job {}", path(job))))?.items)
+    }
+
+    async fn apply(&self, repository: &Repository, decision: &Decision) -> Result<(), Error> {
+        let namespace = repository.namespace().unwrap_or_default();
+        let jobs: Api<Job> = Api::namespaced(self.context.client.clone(), &namespace);
+        if let Some(ended) = &decision.ended {
+            // First what is gone: whoever waits for the record must not choose it.
+            if ended.forget == Forget::Allowed {
+                self.forget(repository, ended).await?;
+            }
+            self.write(repository, &ended.record).await?;
+        }
+        for (name, uid) in &decision.delete {
+            remove(&jobs, name, uid).await?;
+        }
+        if let Some(job) = &decision.start {
+            self.accounts.ensure(&self.context.client, &namespace).await?;
+            match jobs.create(&PostParams::default(), job).await.map_err(Error::api(format!("create Job {}", path(&**job)))) {
+                Ok(_) => {}
+                // The cache is late; the Job tells by itself when it ends.
+                Err(error) if error.is_conflict() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    async fn forget(&self, repository: &Repository, ended: &Ended) -> Result<(), Error> {
+        let namespace = repository.namespace().unwrap_or_default();
+        let client = &self.context.client;
+        let api: Api<Snapshot> = Api::namespaced(client.clone(), &namespace);
+        let selection = ListParams::default().labels(&format!("{}={}", labels::REPOSITORY_UID, repository.uid().unwrap_or_default()));
+        let snapshots = api.list(&selection).await.map_err(Error::api(format!("list Snapshots of Repository {}", path(repository))))?.items;
+        if forget::doomed(repository, &snapshots, &[], &ended.report).is_empty() {
+            return Ok(());
+        }
+        let sessions: Api<BackupVerificationSession> = Api::namespaced(client.clone(), &namespace);
+        let sessions = sessions.list(&ListParams::default()).await.map_err(Error::api(format!("list sessions of namespace {namespace}")))?.items;
+        for snapshot in forget::doomed(repository, &snapshots, &sessions, &ended.report) {
+            tracing::info!(namespace, name = snapshot.name_any(), "deleting a Snapshot: its restic snapshot is gone, or newer ones took its place");
+            remove(&api, &snapshot.name_any(), &snapshot.uid().unwrap_or_default()).await?;
+        }
+        Ok(())
+    }
+
+    async fn write(&self, repository: &Repository, record: &DiscoveryRecord) -> Result<(), Error> {
+        let what = format!("annotate Repository {}", path(repository));
+        let text = serde_json::to_string(record).map_err(|source| Error::Encode { what: what.clone(), source })?;
+        let api: Api<Repository> = Api::namespaced(self.context.client.clone(), &repository.namespace().unwrap_or_default());
+        // Bound to the UID: another Repository of this name has a record of its own.
+        let patch = json!({"metadata": {"uid": repository.uid(), "annotations": {(labels::DISCOVERY): text}}});
+        api.patch(&repository.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await.map_err(Error::api(what))?;
+        Ok(())
+    }
+
+    async fn tell(&self, repository: &Repository, notes: Vec<Note>) {
+        for note in notes {
+            let fresh = !LASTING.contains(&note.reason) || {
+                let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+                told.entry(key_of(repository)).or_default().insert(names::hash(&[note.reason, &note.message]))
+            };
+            if fresh {
+                self.context.events.on(repository, note).await;
+            }
+        }
+    }
+}
+
+fn refers_to(repository: &Repository, namespace: &str, name: &str) -> bool {
+    let own = repository.metadata.namespace.as_deref().unwrap_or_default();
+    repository.spec.storage_ref.as_ref().is_some_and(|reference| reference.name == name && reference.namespace_or(own) == namespace)
+}
+
+/// Deletes the object of this UID, with what belongs to it.
+async fn remove<K>(api: &Api<K>, name: &str, uid: &str) -> Result<(), Error>
+where
+    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+{
+    let params = DeleteParams {
+        preconditions: Some(Preconditions { uid: Some(uid.to_owned()), resource_version: None }),
+        propagation_policy: Some(PropagationPolicy::Foreground),
+        ..DeleteParams::default()
+    };
+    match api.delete(name, &params).await.map_err(Error::api(format!("delete {} {name}", K::kind(&())))) {
+        Ok(_) => Ok(()),
+        // Gone, or another one by now.
+        Err(error) if error.is_not_found() || error.is_conflict() => Ok(()),
+        Err(error) => Err(error),
+    }
 }

@@ -1,12 +1,263 @@
-//! Reconciler: schedule.
+//! Reconciler: schedule. One CronJob per verifier reference of an invoker.
+//!
+//! It observes from caches, decides ([`decide`], pure) and applies; it writes no status of the invoker, only events.
 
-use std::sync::Arc;
+pub(crate) mod account;
+mod apply;
+mod cronjob;
+mod decide;
+pub(crate) mod same;
 
-use crate::{Context, Error, Part, Shutdown};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use backproof_api::{BackupBatch, BackupConfiguration, BackupVerifier, Repository, labels, validate::Invoker};
+use k8s_openapi::api::batch::v1::CronJob;
+use kube::{
+    Resource, ResourceExt as _,
+    runtime::{
+        reflector::{ObjectRef, Store},
+        watcher,
+    },
+};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+
+use crate::{
+    Context, Error, Part, Shutdown,
+    cache::Caches,
+    events::Note,
+    queue::{Again, drive},
+};
+use account::{Accounts, Purpose};
+use decide::Observed;
+
+/// How often an invoker is looked at although nothing changed.
+const SLOWLY: Duration = Duration::from_secs(15 * 60);
+
+/// An invoker to reconcile.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Key {
+    kind: Kind,
+    namespace: String,
+    name: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Kind {
+    Configuration,
+    Batch,
+}
+
+impl Kind {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Configuration => "BackupConfiguration",
+            Self::Batch => "BackupBatch",
+        }
+    }
+}
 
 /// Runs until told to stop.
 pub async fn run(context: Arc<Context>, shutdown: Shutdown) -> Result<(), Error> {
-    context.ready.set(Part::Schedule);
-    shutdown.requested().await;
-    Ok(())
+    let mut caches = Caches::new(context.client.clone(), context.metrics.clone());
+    let (sender, receiver) = unbounded_channel();
+    let schedule = Schedule::watch(context.clone(), &mut caches, &sender);
+    let workers = usize::from(context.config.workers);
+    let work = async {
+        if schedule.filled().await {
+            context.ready.set(Part::Schedule);
+            drive(receiver, workers, shutdown.clone(), |key| schedule.reconcile(key)).await;
+        }
+    };
+    tokio::select! {
+        () = work => Ok(()),
+        () = caches.ended() => Err(Error::PartEnded { part: "schedule's caches" }),
+        () = shutdown.clone().requested() => Ok(()),
+    }
+}
+
+/// The reconciler with its caches.
+struct Schedule {
+    context: Arc<Context>,
+    configurations: Store<BackupConfiguration>,
+    batches: Store<BackupBatch>,
+    verifiers: Store<BackupVerifier>,
+    repositories: Store<Repository>,
+    cronjobs: Store<CronJob>,
+    accounts: Accounts,
+    told: Mutex<HashMap<Key, BTreeSet<(&'static str, String)>>>,
+}
+
+/// Invokers to look at when something they depend on changes.
+#[derive(Clone)]
+struct Dependants {
+    configurations: Store<BackupConfiguration>,
+    batches: Store<BackupBatch>,
+    sender: UnboundedSender<Key>,
+}
+
+impl Dependants {
+    /// Queues every invoker that the test holds for.
+    fn queue(&self, affected: impl Fn(Invoker<'_>) -> bool) {
+        let configurations = self.configurations.state();
+        let batches = self.batches.state();
+        let all = configurations.iter().map(|object| Invoker::Configuration(object)).chain(batches.iter().map(|object| Invoker::Batch(object)));
+        for invoker in all.filter(|invoker| affected(*invoker)) {
+            send(&self.sender, key_of(invoker));
+        }
+    }
+}
+
+fn key_of(invoker: Invoker<'_>) -> Key {
+    let kind = match invoker {
+        Invoker::Configuration(_) => Kind::Configuration,
+        Invoker::Batch(_) => Kind::Batch,
+    };
+    Key { kind, namespace: invoker.namespace().to_owned(), name: invoker.name().to_owned() }
+}
+
+fn send(sender: &UnboundedSender<Key>, key: Key) {
+    // Nobody listens any more only while the process ends.
+    let _ = sender.send(key);
+}
+
+fn names_verifier(invoker: Invoker<'_>, namespace: &str, name: &str) -> bool {
+    let own = invoker.namespace();
+    invoker.entries().iter().filter_map(backproof_api::validate::RepositoryEntry::verifier).any(|verifier| verifier.name == name && verifier.namespace_or(own) == namespace)
+}
+
+impl Schedule {
+    fn watch(context: Arc<Context>, caches: &mut Caches, sender: &UnboundedSender<Key>) -> Self {
+        let all = watcher::Config::default;
+        let (to, also) = (sender.clone(), sender.clone());
+        let configurations = caches.watch(all(), move |object: &BackupConfiguration| send(&to, key_of(Invoker::Configuration(object))));
+        let batches = caches.watch(all(), move |object: &BackupBatch| send(&also, key_of(Invoker::Batch(object))));
+        let dependants = Dependants { configurations: configurations.clone(), batches: batches.clone(), sender: sender.clone() };
+        let (of_verifiers, of_repositories, of_accounts, to) = (dependants.clone(), dependants.clone(), dependants, sender.clone());
+        Self {
+            context,
+            configurations,
+            batches,
+            verifiers: caches.watch(all(), move |verifier: &BackupVerifier| {
+                let (namespace, name) = (verifier.namespace().unwrap_or_default(), verifier.name_any());
+                of_verifiers.queue(|invoker| names_verifier(invoker, &namespace, &name));
+            }),
+            repositories: caches.watch(all(), move |repository: &Repository| {
+                let (namespace, name) = (repository.namespace().unwrap_or_default(), repository.name_any());
+                of_repositories.queue(|invoker| invoker.namespace() == namespace && invoker.entries().iter().any(|entry| entry.repository.name == name));
+            }),
+            cronjobs: caches.watch(all().labels(labels::INVOKER_UID), move |cronjob: &CronJob| {
+                if let Some(key) = owner_of(cronjob) {
+                    send(&to, key);
+                }
+            }),
+            accounts: Accounts::watch(caches, Purpose::Trigger, move |namespace| {
+                of_accounts.queue(|invoker| invoker.namespace() == namespace);
+            }),
+            told: Mutex::default(),
+        }
+    }
+
+    /// Completes once every cache is filled; `false` when a watch is gone.
+    async fn filled(&self) -> bool {
+        self.configurations.wait_until_ready().await.is_ok()
+            && self.batches.wait_until_ready().await.is_ok()
+            && self.verifiers.wait_until_ready().await.is_ok()
+            && self.repositories.wait_until_ready().await.is_ok()
+            && self.cronjobs.wait_until_ready().await.is_ok()
+            && self.accounts.ready().await
+    }
+
+    async fn reconcile(&self, key: Key) -> Again {
+        let outcome = match key.kind {
+            Kind::Configuration => match self.configurations.get(&ObjectRef::new(&key.name).within(&key.namespace)) {
+                Some(object) => self.serve(&key, Invoker::Configuration(&object)).await,
+                None => return self.forget(&key),
+            },
+            Kind::Batch => match self.batches.get(&ObjectRef::new(&key.name).within(&key.namespace)) {
+                Some(object) => self.serve(&key, Invoker::Batch(&object)).await,
+                None => return self.forget(&key),
+            },
+        };
+        match outcome {
+            Ok(again) => {
+                self.context.metrics.reconciled(key.kind.as_str(), "ok");
+                again
+            }
+            Err(error) => {
+                self.context.metrics.reconciled(key.kind.as_str(), error.reason());
+                tracing::warn!(kind = key.kind.as_str(), namespace = key.namespace, name = key.name, error = error.chain(), "schedule not reconciled");
+                Again::After(error.class().requeue())
+            }
+        }
+    }
+
+    /// The invoker is gone; its CronJobs go with it, as it owns them.
+    fn forget(&self, key: &Key) -> Again {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+        Again::OnChange
+    }
+
+    async fn serve(&self, key: &Key, invoker: Invoker<'_>) -> Result<Again, Error> {
+        let mut decision = decide::decide(&self.observe(invoker));
+        let namespace = invoker.namespace();
+        if decision.wanted > 0 {
+            self.accounts.ensure(&self.context.client, namespace).await?;
+        }
+        let refused = apply::apply(&self.context.client, namespace, invoker, &decision).await?;
+        let again = if refused.wait { Again::After(Duration::from_secs(5)) } else { Again::After(SLOWLY) };
+        decision.notes.extend(refused.notes);
+        self.tell(key, invoker, decision.notes).await;
+        Ok(again)
+    }
+
+    fn observe<'a>(&'a self, invoker: Invoker<'a>) -> Observed<'a> {
+        let namespace = invoker.namespace();
+        let entries = invoker.entries();
+        let verifiers = entries.iter().filter_map(|entry| entry.verifier()).filter_map(|reference| {
+            let place = (reference.namespace_or(namespace).to_owned(), reference.name.clone());
+            self.verifiers.get(&ObjectRef::new(&place.1).within(&place.0)).map(|verifier| (place, verifier))
+        });
+        let discovered = entries.iter().map(|entry| &entry.repository.name).filter(|name| {
+            let repository = self.repositories.get(&ObjectRef::new(name).within(namespace));
+            repository.is_some_and(|repository| crate::repository::is_discovered(&repository))
+        });
+        let uid = invoker.meta().uid.as_deref();
+        let ours = |cronjob: &CronJob| {
+            let owner = cronjob.owner_references().iter().find(|owner| owner.controller == Some(true));
+            owner.is_some_and(|owner| Some(owner.uid.as_str()) == uid) && cronjob.metadata.namespace.as_deref() == Some(namespace)
+        };
+        Observed {
+            invoker,
+            verifiers: verifiers.collect(),
+            discovered: discovered.cloned().collect(),
+            cronjobs: self.cronjobs.state_filter(ours),
+            image: &self.context.config.image,
+        }
+    }
+
+    /// Publishes what was not said at the last look.
+    async fn tell(&self, key: &Key, invoker: Invoker<'_>, notes: Vec<Note>) {
+        let now: BTreeSet<_> = notes.iter().map(|note| (note.reason, note.message.clone())).collect();
+        let before = self.told.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), now).unwrap_or_default();
+        let object = match invoker {
+            Invoker::Configuration(object) => object.object_ref(&()),
+            Invoker::Batch(object) => object.object_ref(&()),
+        };
+        for note in notes {
+            if !before.contains(&(note.reason, note.message.clone())) {
+                self.context.events.publish(&object, note).await;
+            }
+        }
+    }
+}
+
+/// The invoker a CronJob was made for.
+fn owner_of(cronjob: &CronJob) -> Option<Key> {
+    let owner = cronjob.owner_references().iter().find(|owner| owner.controller == Some(true))?;
+    let kind = [Kind::Configuration, Kind::Batch].into_iter().find(|kind| kind.as_str() == owner.kind)?;
+    Some(Key { kind, namespace: cronjob.namespace()?, name: owner.name.clone() })
 }

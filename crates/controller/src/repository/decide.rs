@@ -1,0 +1,248 @@
+//! What discovery of one Repository does next, decided from what was observed. No client, no clock.
+
+use std::sync::Arc;
+
+use backproof_api::{
+    BackupStorage, Cause, Repository,
+    report::{DiscoveryRecord, DiscoveryReport},
+    shared::Wire,
+};
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::{
+    batch::v1::Job,
+    core::v1::{EnvVar, Pod},
+};
+use kube::ResourceExt as _;
+
+use super::{
+    inputs::{Session, hash, request},
+    job::{self, Parts},
+    outcome::{self, Progress},
+};
+use crate::{
+    events::Note,
+    storage::{HostPath, Place, access},
+};
+
+/// How often a repository is looked into although nobody asks.
+const INTERVAL: SignedDuration = SignedDuration::from_mins(10);
+/// Waits after the first, second, third and every further failure in a row.
+const BACKOFF: [SignedDuration; 4] = [SignedDuration::from_mins(5), SignedDuration::from_mins(10), SignedDuration::from_mins(20), SignedDuration::from_mins(30)];
+
+/// What there is.
+pub(super) struct Observed<'a> {
+    /// A Repository that is to be discovered.
+    pub(super) repository: &'a Repository,
+    /// Its storage, if it exists.
+    pub(super) storage: Option<Arc<BackupStorage>>,
+    /// Session that untagged snapshots belong to.
+    pub(super) session: Session,
+    /// What discovery last came to.
+    pub(super) record: DiscoveryRecord,
+    /// Its discovery Jobs.
+    pub(super) jobs: Vec<Arc<Job>>,
+    /// Pods of the Job of the next run, once that Job was seen.
+    pub(super) pods: Vec<Pod>,
+    /// Whether pods of the namespace may do more than the restricted profile allows.
+    pub(super) host_path: HostPath,
+    /// Time a Job may take until its container runs.
+    pub(super) patience: SignedDuration,
+    /// The core image.
+    pub(super) image: &'a str,
+    /// Proxy settings to hand on.
+    pub(super) proxies: &'a [EnvVar],
+}
+
+/// What to do.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Decision {
+    /// A Job to create.
+    pub(super) start: Option<Box<Job>>,
+    /// A discovery that ended: what to write down.
+    pub(super) ended: Option<Box<Ended>>,
+    /// Jobs to delete, by name and UID.
+    pub(super) delete: Vec<(String, String)>,
+    /// What the Repository's owner should know.
+    pub(super) notes: Vec<Note>,
+    /// When to look again, if nothing changes before.
+    pub(super) wake: Option<SignedDuration>,
+}
+
+/// A discovery that ended.
+#[derive(Debug, PartialEq)]
+pub(super) struct Ended {
+    /// The new record.
+    pub(super) record: DiscoveryRecord,
+    /// What the Job reported.
+    pub(super) report: DiscoveryReport,
+    /// Whether objects of snapshots that are gone may be deleted.
+    pub(super) forget: Forget,
+}
+
+/// Whether Snapshots whose restic snapshot is gone may be deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Forget {
+    /// The listing was complete, and of the repository that was recorded.
+    Allowed,
+    /// One of the two is not so.
+    Refused,
+}
+
+/// What to do next.
+pub(super) fn decide(observed: &Observed<'_>, now: Timestamp) -> Decision {
+    let mut decision = Decision { notes: wipe_out(observed.repository), ..Decision::default() };
+    let run = observed.record.run + 1;
+    let name = job::name(observed.repository, run);
+    let current = observed.jobs.iter().find(|job| job.name_any() == name);
+    // The last one stays, for whoever wants to read its log.
+    let last = job::name(observed.repository, observed.record.run);
+    let over = |job: &Job| ![&name, &last].contains(&&job.name_any()) && outcome::progress(job) != Progress::Unfinished;
+    for old in observed.jobs.iter().filter(|job| over(job) && job.metadata.deletion_timestamp.is_none()) {
+        decision.delete.push((old.name_any(), old.uid().unwrap_or_default()));
+    }
+    match current {
+        Some(job) => watch(observed, job, now, &mut decision),
+        None => begin(observed, run, now, &mut decision),
+    }
+    decision
+}
+
+/// A Job runs, or ran.
+fn watch(observed: &Observed<'_>, job: &Job, now: Timestamp, decision: &mut Decision) {
+    if job.metadata.deletion_timestamp.is_some() {
+        return;
+    }
+    let report = match outcome::progress(job) {
+        Progress::Complete | Progress::Failed => outcome::report(job, &observed.pods),
+        Progress::Unfinished => match outcome::stuck(job, &observed.pods, now, observed.patience) {
+            Some(report) => {
+                decision.delete.push((job.name_any(), job.uid().unwrap_or_default()));
+                report
+            }
+            None => {
+                let created = job.metadata.creation_timestamp.as_ref().map_or(now, |time| time.0);
+                decision.wake = Some((observed.patience - now.duration_since(created)).max(SignedDuration::from_secs(5)));
+                return;
+            }
+        },
+    };
+    let at = job::asked_at(job).map_or_else(|| now.to_string(), str::to_owned);
+    end(observed, report, at, job::inputs(job).to_owned(), decision);
+}
+
+/// No Job runs: is one due?
+fn begin(observed: &Observed<'_>, run: u64, now: Timestamp, decision: &mut Decision) {
+    let inputs = hash(observed);
+    let wait = due_in(observed, &inputs, now);
+    if wait.is_positive() {
+        decision.wake = Some(wait);
+        return;
+    }
+    match start(observed, run, &inputs, now) {
+        Ok(job) => decision.start = Some(Box::new(job)),
+        Err((cause, error)) => end(observed, outcome::failed(cause, error), now.to_string(), inputs, decision),
+    }
+}
+
+/// How long until the next discovery is due; not positive when it is.
+fn due_in(observed: &Observed<'_>, inputs: &str, now: Timestamp) -> SignedDuration {
+    let record = &observed.record;
+    let Ok(last) = record.at.parse::<Timestamp>() else { return SignedDuration::ZERO };
+    // A request from a clock that runs ahead of ours is as good as one of now; else it could never be met.
+    let asked = request(observed.repository).map(|at| at.min(now));
+    if asked.is_some_and(|at| at > last) || record.inputs != inputs {
+        return SignedDuration::ZERO;
+    }
+    let wait = match usize::try_from(record.failures).unwrap_or(usize::MAX) {
+        0 => INTERVAL,
+        failures => BACKOFF[(failures - 1).min(BACKOFF.len() - 1)],
+    };
+    // A record from the future must not hold discovery back for longer than usual.
+    wait - now.duration_since(last).max(SignedDuration::ZERO)
+}
+
+fn start(observed: &Observed<'_>, run: u64, inputs: &str, now: Timestamp) -> Result<Job, (Cause, String)> {
+    let repository = observed.repository;
+    let described = format!("Repository {}/{}", repository.namespace().unwrap_or_default(), repository.name_any());
+    let storage = observed.storage.as_deref().ok_or_else(|| {
+        let named = repository.spec.storage_ref.as_ref().map_or("nothing", |reference| reference.name.as_str());
+        (Cause::StorageObjectNotFound, format!("{described}: spec.storageRef names {named}, and there is no such BackupStorage; create it or mend the reference"))
+    })?;
+    let namespace = repository.namespace().unwrap_or_default();
+    if job::user(storage) == 0 && observed.host_path == HostPath::Refused {
+        let storage = format!("BackupStorage {}/{}", storage.namespace().unwrap_or_default(), storage.name_any());
+        let text = format!("{storage}: spec.runtimeSettings.pod.securityContext.runAsUser is 0; name the user that owns the repository's files, or list namespace {namespace} in the chart's value unsafeNamespaces");
+        return Err((Cause::UnsafeSettings, text));
+    }
+    let place = Place { namespace: &namespace, host_path: observed.host_path, copied_secret: None };
+    let access = access(storage, repository, ".", place).map_err(|error| (error.cause(), error.to_string()))?;
+    let session = observed.session.name();
+    Ok(job::job(Parts { repository, storage, access, session, run, asked_at: now.to_string(), inputs, image: observed.image, proxies: observed.proxies }))
+}
+
+/// Writes down what came of a discovery.
+fn end(observed: &Observed<'_>, report: DiscoveryReport, at: String, inputs: String, decision: &mut Decision) {
+    let before = &observed.record;
+    let good = report.cause.is_none() && report.complete;
+    let known = if before.repository_id.is_empty() { &report.repository_id } else { &before.repository_id };
+    let same = !report.repository_id.is_empty() && *known == report.repository_id;
+    let record = DiscoveryRecord {
+        at,
+        complete: good,
+        found: if good { report.found } else { before.found },
+        newest: if good { report.newest.clone() } else { before.newest.clone() },
+        error: report.error.clone().filter(|_| !good),
+        cause: report.cause.or((!good).then_some(Cause::ExecutorFailed)),
+        repository_id: known.clone(),
+        failures: if good { 0 } else { before.failures.saturating_add(1) },
+        run: before.run + 1,
+        inputs,
+    };
+    decision.notes.extend(told(before, &record, &report));
+    if good && !same {
+        decision.notes.push(Note::warning(
+            "RepositoryReplaced",
+            "Discover",
+            format!(
+                "another restic repository lies at this place: id {} instead of {}; Snapshots of the earlier one are kept. If that is meant, remove annotation {} and the Snapshots",
+                report.repository_id, known, backproof_api::labels::DISCOVERY
+            ),
+        ));
+    }
+    let forget = if good && same { Forget::Allowed } else { Forget::Refused };
+    decision.ended = Some(Box::new(Ended { record, report, forget }));
+}
+
+/// What changed since the last discovery, as events.
+fn told(before: &DiscoveryRecord, after: &DiscoveryRecord, report: &DiscoveryReport) -> Vec<Note> {
+    let mut notes = Vec::new();
+    match after.cause {
+        Some(cause) if (before.cause, &before.error) != (Some(cause), &after.error) => {
+            let error = after.error.as_deref().unwrap_or_else(|| cause.description());
+            notes.push(Note::warning("DiscoveryFailed", "Discover", format!("{cause}: {error}")));
+        }
+        Some(_) => {}
+        None if report.created > 0 || before.cause.is_some() || before.at.is_empty() => {
+            let newest = after.newest.as_deref().map_or_else(String::new, |newest| format!(", the newest is {newest}"));
+            notes.push(Note::normal("SnapshotsDiscovered", "Discover", format!("{} restic snapshots found, {} of them new{newest}", after.found, report.created)));
+        }
+        None => {}
+    }
+    notes.extend(report.notes.iter().map(|note| Note::warning("SnapshotNotTaken", "Discover", note)));
+    notes
+}
+
+fn wipe_out(repository: &Repository) -> Vec<Note> {
+    match &repository.spec.deletion_policy {
+        Some(Wire::Known(backproof_api::DeletionPolicy::WipeOut)) => vec![Note::warning(
+            "WipeOutIgnored",
+            "Discover",
+            "spec.deletionPolicy is WipeOut, which Backproof never does: the repository's data stays when this object is deleted; set it to Delete to silence this",
+        )],
+        Some(Wire::Known(backproof_api::DeletionPolicy::Delete) | Wire::Other(_)) | None => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+#[path = "decide_tests.rs"]
+mod tests;

@@ -47,6 +47,12 @@ pub enum Error {
         /// The field.
         field: &'static str,
     },
+    /// What was decided on is no longer what the API server has.
+    #[error("{what} changed meanwhile")]
+    Stale {
+        /// Kind and name.
+        what: String,
+    },
     /// A part of the process that runs for ever has ended.
     #[error("part {part:?} ended although nobody asked it to")]
     PartEnded {
@@ -117,6 +123,7 @@ impl Error {
                 Some(_) => Class::Refused,
             },
             Self::Connect { .. } => Class::Unavailable,
+            Self::Stale { .. } => Class::Conflict,
             Self::Start { .. } | Self::Encode { .. } | Self::Incomplete { .. } | Self::PartEnded { .. } | Self::PartPanicked { .. } => Class::Internal,
         }
     }
@@ -140,7 +147,7 @@ impl Error {
     pub fn status_code(&self) -> Option<u16> {
         match self {
             Self::Api { source, .. } => code(source),
-            Self::Start { .. } | Self::Connect { .. } | Self::Encode { .. } | Self::Incomplete { .. } | Self::PartEnded { .. } | Self::PartPanicked { .. } => None,
+            Self::Start { .. } | Self::Connect { .. } | Self::Stale { .. } | Self::Encode { .. } | Self::Incomplete { .. } | Self::PartEnded { .. } | Self::PartPanicked { .. } => None,
         }
     }
 

@@ -1,0 +1,108 @@
+//! What to do next for one session: pure, total, without a clock. The stages follow each other as the session object says.
+
+use std::time::Duration;
+
+use backproof_api::{Cause, run::PinnedRun};
+use jiff::Timestamp;
+
+use super::{
+    closing,
+    decision::{Decision, Effect, Wake, until},
+    deleting, done,
+    observed::Observed,
+    resolve, running,
+    stage::{self, Stage, stage},
+    wire::{self, Refusal},
+};
+use crate::events::Note;
+
+/// A slow look at whatever is unfinished, should an event ever be lost.
+pub(super) const SLOW: Duration = Duration::from_secs(600);
+
+/// What to do next.
+pub(super) fn decide(observed: &Observed, now: Timestamp) -> Decision {
+    match stage(&observed.session) {
+        Stage::Foreign => Decision {
+            effects: vec![Effect::TellOnce(Note::warning(
+                "NotOurs",
+                "Observe",
+                "another operator has written this session's status: Backproof leaves it alone; create another session to have it verified by Backproof",
+            ))],
+            ..Decision::rest()
+        },
+        Stage::Gone => Decision::rest(),
+        Stage::Deleting(run) => deleting::decide(observed, run.as_deref(), now),
+        Stage::Unpinned => start(observed, now),
+        Stage::Contradicted(run) => {
+            let message = "annotation backproof.dev/run no longer says what the status says: it must not be edited; create another session";
+            closing::refuse(observed, &run, &Refusal::new(Cause::PinnedFactsChanged, message), now)
+        }
+        Stage::Running(run) => running::decide(observed, &run, now),
+        Stage::Judged(run, judged) => closing::decide(observed, &run, &judged, now),
+        Stage::Done(run) => done::decide(observed, &run, now),
+    }
+}
+
+/// Pins what the session names, or says what is missing. Both end in the same two writes: metadata first, then status.
+fn start(observed: &Observed, now: Timestamp) -> Decision {
+    let session = &observed.session;
+    let Some(references) = &observed.references else { return Decision::wait(Duration::from_secs(1)) };
+    let mut run = PinnedRun::default();
+    let resolved = match &references.discovery {
+        Some(reason) if now < discovery_patience(observed) => {
+            let note = Note::normal("WaitingForDiscovery", "Resolve", reason.clone());
+            return Decision { effects: vec![Effect::TellOnce(note)], wake: Wake::After(Duration::from_secs(2)), ..Decision::default() };
+        }
+        Some(_) | None => resolve::resolve(session, references, &observed.settings, &mut run, now),
+    };
+    // A crash between the two writes leaves the annotation: the times in it stand, if the rest is what we find again.
+    if let Some(hint) = stage::annotated(session).filter(|hint| same_but_times(hint, &run, now)) {
+        run = hint;
+    }
+    let mut status = session.status.clone().unwrap_or_default();
+    status.run = Some(run.clone());
+    status.start_time = run.started.parse().ok().map(wire::time);
+    status.observed_generation = session.metadata.generation;
+    let told = match &resolved {
+        Ok(()) => {
+            let message = format!("verifying Snapshot {} by restoring it into {}", run.snapshot.name, resolve::target_text(&run));
+            wire::progress(&mut status, "Pinned", &message, now);
+            vec![Effect::Tell(Note::normal("Pinned", "Pin", message))]
+        }
+        Err(refusal) => {
+            wire::progress(&mut status, "Closing", &refusal.message, now);
+            wire::failed(&mut status, refusal, now);
+            Vec::new()
+        }
+    };
+    let claim = running::claim(session, references, &run).map(Effect::Claim);
+    let older = if run.replaceable { running::older(observed) } else { Vec::new() };
+    let nudge = (!older.is_empty()).then_some(Effect::Nudge(older));
+    let effects = claim.into_iter().chain([Effect::WriteStatus]).chain(told).chain(nudge).collect();
+    Decision { status: Some(Box::new(status)), effects, wake: Wake::Again }
+}
+
+/// How long a session waits for discovery before it takes the newest Snapshot there is.
+fn discovery_patience(observed: &Observed) -> Timestamp {
+    let created = observed.session.metadata.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0);
+    created.saturating_add(jiff::SignedDuration::from_mins(2)).unwrap_or(created)
+}
+
+fn same_but_times(hint: &PinnedRun, run: &PinnedRun, now: Timestamp) -> bool {
+    let timeless = |run: &PinnedRun| PinnedRun { started: String::new(), deadline: String::new(), ..run.clone() };
+    let length = |run: &PinnedRun| match (run.started.parse::<Timestamp>(), run.deadline.parse::<Timestamp>()) {
+        (Ok(started), Ok(deadline)) if started <= now => Some(deadline.duration_since(started)),
+        (Ok(_) | Err(_), Ok(_) | Err(_)) => None,
+    };
+    timeless(hint) == timeless(run) && length(hint).is_some() && length(hint) == length(run)
+}
+
+/// The deadline of a run; one that cannot be read has passed, so that nothing waits for ever.
+pub(super) fn deadline(run: &PinnedRun) -> Timestamp {
+    run.deadline.parse().unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+/// Waits for a deadline, with a slow look in between.
+pub(super) fn wake_at(at: Timestamp, now: Timestamp) -> Wake {
+    Wake::After(until(at, now, Duration::from_secs(1), SLOW))
+}

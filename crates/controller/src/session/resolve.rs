@@ -1,0 +1,341 @@
+//! From what a session names to the facts its run is pinned to; the first thing that is missing is the session's cause.
+
+use backproof_api::{
+    Addon, BackupStorage, BackupVerificationSession, BackupVerifier, Cause, Executor, Function, Repository, Snapshot, Task, VerificationType,
+    duration, labels, names,
+    run::{PinnedObject, PinnedRun, PinnedTarget, PinnedVerifier, spec_hash},
+    shared::{TypedLocalObjectReference, Wire},
+    validate::{self, Invoker, Lookup, RepositoryEntry},
+};
+use jiff::{SignedDuration, Timestamp};
+use kube::{Resource, ResourceExt as _};
+use serde_json::json;
+
+use super::{
+    components,
+    observed::{Claim, OwnedInvoker, References, Settings},
+    proof, safety,
+    wire::Refusal,
+};
+
+/// Resolves everything a session names into `run`. What was resolved before a refusal stays in `run`, as retry and history
+/// need it.
+pub(super) fn resolve(
+    session: &BackupVerificationSession,
+    references: &References,
+    settings: &Settings,
+    run: &mut PinnedRun,
+    now: Timestamp,
+) -> Result<(), Refusal> {
+    let own = session.namespace().unwrap_or_default();
+    started(run, settings.default_timeout, now);
+    let invoker = invoker(session, references)?;
+    let entry = entry(session, invoker)?;
+    let verifier = verifier(&entry, invoker, references)?;
+    small_settings(run, verifier, settings, now)?;
+    kind_of_check(verifier)?;
+    let repository = repository(session, &own, references)?;
+    run.repository = pinned(repository);
+    checked(verifier, invoker, &entry)?;
+    let snapshot = snapshot(session, &own, references)?;
+    run.snapshot.name = snapshot.name_any();
+    run.snapshot.uid = snapshot.uid().unwrap_or_default();
+    safety::target_is_not_named_source(verifier, repository, snapshot, invoker, &entry)?;
+    let storage = storage(repository, &own, references)?;
+    let (addon, task) = addon(verifier, references)?;
+    let function = function(task, references, settings)?;
+    let chosen = components::choose(snapshot, &task.name)?;
+    run.snapshot.components = chosen.selected;
+    run.not_covered = chosen.rest;
+    let claim = target(verifier, references)?;
+    safety::target_is_not_resolved_source(claim, &references.sources)?;
+    safety::namespaces(&own, claim, repository, storage, settings)?;
+    safety::pod_settings(verifier, task, function, &claim.namespace, settings)?;
+    run.verifier = PinnedVerifier {
+        object: pinned(verifier),
+        kind: verifier.spec.kind.as_ref().map(ToString::to_string).unwrap_or_default(),
+        hash: verifier_hash(verifier, task, function),
+        target: PinnedTarget {
+            api_group: String::new(),
+            kind: "PersistentVolumeClaim".into(),
+            object: PinnedObject { namespace: claim.namespace.clone(), name: claim.name.clone(), uid: claim.uid.clone(), generation: 0 },
+            volume_uid: claim.volume_uid.clone(),
+        },
+        addon: pinned(addon),
+        function: pinned(function),
+        task: task.name.clone(),
+    };
+    let wanted_anyway = session.annotations().get(labels::REVERIFY).is_some_and(|value| value == "true");
+    if !wanted_anyway {
+        run.proven_by = proof::that_holds(snapshot, run, &verifier.spec.reverify_after, now).map_err(|error| invalid(verifier, "spec.reverifyAfter", &error))?;
+    }
+    Ok(())
+}
+
+/// Start and deadline; a verifier's own timeout replaces the deadline later.
+fn started(run: &mut PinnedRun, timeout: SignedDuration, now: Timestamp) {
+    run.started = second(now);
+    run.deadline = second(now.saturating_add(timeout).unwrap_or(now));
+}
+
+/// A moment in whole seconds, RFC 3339.
+pub(super) fn second(at: Timestamp) -> String {
+    Timestamp::from_second(at.as_second()).unwrap_or(at).to_string()
+}
+
+fn invoker<'a>(session: &BackupVerificationSession, references: &'a References) -> Result<Invoker<'a>, Refusal> {
+    let TypedLocalObjectReference { api_group, kind, name } = session.spec.invoker.clone().unwrap_or_default();
+    let missing = |message: String| Refusal::new(Cause::InvokerNotFound, message);
+    if kind.is_empty() || name.is_empty() {
+        return Err(missing("spec.invoker names no object: create the session with kind and name of the BackupConfiguration or BackupBatch whose backup is verified".into()));
+    }
+    if (kind != "BackupConfiguration" && kind != "BackupBatch") || !(api_group.is_empty() || api_group == Invoker::GROUP) {
+        return Err(missing(format!("spec.invoker: {kind} of group {api_group:?} is no kind that backups belong to: name a BackupConfiguration or BackupBatch of {}", Invoker::GROUP)));
+    }
+    let namespace = session.namespace().unwrap_or_default();
+    references.invoker.as_ref().map(OwnedInvoker::as_invoker).ok_or_else(|| missing(format!("spec.invoker.name: {kind} {namespace}/{name} does not exist: create it, or create the session with the right name")))
+}
+
+/// The entry of the session's repository in its invoker.
+pub(super) fn entry<'a>(session: &BackupVerificationSession, invoker: Invoker<'a>) -> Result<RepositoryEntry<'a>, Refusal> {
+    let spec = &session.spec;
+    let mut matching: Vec<_> =
+        invoker.entries().into_iter().filter(|entry| entry.session == spec.session && entry.repository.name == spec.repository).collect();
+    match (matching.pop(), matching.is_empty()) {
+        (Some(entry), true) => Ok(entry),
+        (Some(_), false) => Err(Refusal::new(
+            Cause::InvokerNotFound,
+            format!("{invoker} names repository {} more than once in session {}: give each of them a Repository of its own", spec.repository, spec.session),
+        )),
+        (None, _) => Err(Refusal::new(
+            Cause::InvokerNotFound,
+            format!("{invoker} has no session {:?} with a repository {:?}: add it there, or create the session with the right names", spec.session, spec.repository),
+        )),
+    }
+}
+
+fn verifier<'a>(entry: &RepositoryEntry<'_>, invoker: Invoker<'_>, references: &'a References) -> Result<&'a BackupVerifier, Refusal> {
+    let Some(reference) = entry.verifier() else {
+        return Err(Refusal::new(Cause::VerifierNotFound, format!("{invoker} names no verifier for repository {}: set its {}.backupVerifier", entry.repository.name, entry.field)));
+    };
+    references.verifier.as_ref().ok_or_else(|| {
+        let namespace = reference.namespace_or(invoker.namespace());
+        Refusal::new(
+            Cause::VerifierNotFound,
+            format!("BackupVerifier {namespace}/{} does not exist: create it, or correct {}.backupVerifier of {invoker}", reference.name, entry.field),
+        )
+    })
+}
+
+fn invalid(verifier: &BackupVerifier, field: &str, problem: &dyn std::fmt::Display) -> Refusal {
+    Refusal::new(Cause::VerifierInvalid, format!("BackupVerifier {}: {field}: {problem}", crate::events::path(verifier)))
+}
+
+/// The settings that are needed later, by value.
+fn small_settings(run: &mut PinnedRun, verifier: &BackupVerifier, settings: &Settings, now: Timestamp) -> Result<(), Refusal> {
+    let spec = &verifier.spec;
+    run.history_limit = spec.session_history_limit.unwrap_or(1).max(1);
+    run.allow_empty = spec.allow_empty;
+    run.wipe_target = spec.cleanup.as_ref().and_then(Wire::known) == Some(backproof_api::shared::Cleanup::Always);
+    run.replaceable = spec.scheduler.as_ref().is_some_and(|scheduler| scheduler.concurrency_policy == "Replace");
+    let read = |field: &str, text: &str, default: SignedDuration| match text {
+        "" => Ok(default),
+        text => duration::parse(text).map_err(|error| invalid(verifier, field, &error)).map(|duration| duration.max(SignedDuration::ZERO)),
+    };
+    let delay = spec.retry_config.as_ref().map(|retry| retry.delay.as_str()).unwrap_or_default();
+    run.retry_delay_seconds = read("spec.retryConfig.delay", delay, SignedDuration::ZERO)?.as_secs();
+    run.start_timeout_seconds = read("spec.startTimeout", &spec.start_timeout, settings.default_start_timeout)?.as_secs();
+    started(run, read("spec.timeout", &spec.timeout, settings.default_timeout)?, now);
+    Ok(())
+}
+
+fn kind_of_check(verifier: &BackupVerifier) -> Result<(), Refusal> {
+    match verifier.spec.kind.as_ref() {
+        Some(Wire::Known(VerificationType::RestoreOnly)) => Ok(()),
+        Some(Wire::Known(kind @ (VerificationType::Query | VerificationType::Script))) => Err(Refusal::new(
+            Cause::TypeNotSupported,
+            format!("BackupVerifier {}: spec.type {kind} is not built yet: RestoreOnly works, set spec.type to it", crate::events::path(verifier)),
+        )),
+        Some(Wire::Other(word)) => Err(invalid(verifier, "spec.type", &format!("{word:?} is unknown: set it to RestoreOnly"))),
+        None => Err(invalid(verifier, "spec.type", &"is missing: set it to RestoreOnly")),
+    }
+}
+
+/// The rules that admission has for verifiers, for those that came in past it. Whether the target is the source is told apart
+/// below, with a cause of its own.
+fn checked(verifier: &BackupVerifier, invoker: Invoker<'_>, entry: &RepositoryEntry<'_>) -> Result<(), Refusal> {
+    safety::target_is_not_invokers(verifier, invoker, entry)?;
+    let findings = validate::verifier(verifier, &Lookup::Found(Vec::new()));
+    if findings.violations.is_empty() { Ok(()) } else { Err(Refusal::new(Cause::VerifierInvalid, format!("BackupVerifier {}: {findings}", crate::events::path(verifier)))) }
+}
+
+fn repository<'a>(session: &BackupVerificationSession, own: &str, references: &'a References) -> Result<&'a Repository, Refusal> {
+    references.repository.as_ref().ok_or_else(|| {
+        Refusal::new(Cause::RepositoryObjectNotFound, format!("spec.repository: Repository {own}/{} does not exist: wait for the first backup, or create it", session.spec.repository))
+    })
+}
+
+pub(super) fn snapshot<'a>(session: &BackupVerificationSession, own: &str, references: &'a References) -> Result<&'a Snapshot, Refusal> {
+    let spec = &session.spec;
+    let belongs = |snapshot: &Snapshot| snapshot.spec.repository == spec.repository && snapshot.spec.session == spec.session;
+    if validate::wants_newest(session) {
+        return newest(references.snapshots.iter().filter(|snapshot| belongs(snapshot))).ok_or_else(|| {
+            Refusal::new(
+                Cause::NoSnapshotToVerify,
+                format!("no Succeeded Snapshot of repository {} and session {} exists in namespace {own}: wait for a backup", spec.repository, spec.session),
+            )
+        });
+    }
+    let found = references.snapshots.iter().find(|snapshot| snapshot.name_any() == spec.snapshot).ok_or_else(|| {
+        Refusal::new(Cause::SnapshotObjectNotFound, format!("spec.snapshot: Snapshot {own}/{} does not exist: see kubectl get snapshots.storage.kubestash.com -n {own}", spec.snapshot))
+    })?;
+    if !belongs(found) {
+        return Err(Refusal::new(
+            Cause::SnapshotObjectNotFound,
+            format!(
+                "spec.snapshot: Snapshot {own}/{} belongs to repository {} and session {}, not to {} and {}: name one of theirs",
+                spec.snapshot, found.spec.repository, found.spec.session, spec.repository, spec.session
+            ),
+        ));
+    }
+    if !succeeded(found) {
+        let phase = found.status.as_ref().and_then(|status| status.phase.as_ref()).map_or_else(|| "unknown".into(), ToString::to_string);
+        return Err(Refusal::new(Cause::NoSnapshotToVerify, format!("spec.snapshot: phase of Snapshot {own}/{} is {phase}: name one that is Succeeded", spec.snapshot)));
+    }
+    Ok(found)
+}
+
+/// The newest Succeeded Snapshot: by the time it was taken, then by name.
+fn newest<'a>(snapshots: impl Iterator<Item = &'a Snapshot>) -> Option<&'a Snapshot> {
+    let taken = |snapshot: &Snapshot| snapshot.status.as_ref().and_then(|status| status.snapshot_time.as_ref()).map(|time| time.0);
+    snapshots
+        .filter(|snapshot| succeeded(snapshot) && snapshot.metadata.deletion_timestamp.is_none())
+        .max_by(|a, b| (taken(a), a.name_any()).cmp(&(taken(b), b.name_any())))
+}
+
+fn succeeded(snapshot: &Snapshot) -> bool {
+    snapshot.status.as_ref().and_then(|status| status.phase.as_ref()).is_some_and(|phase| *phase == backproof_api::SnapshotPhase::Succeeded)
+}
+
+fn storage<'a>(repository: &Repository, own: &str, references: &'a References) -> Result<&'a BackupStorage, Refusal> {
+    let reference = repository.spec.storage_ref.clone().unwrap_or_default();
+    references.storage.as_ref().ok_or_else(|| {
+        Refusal::new(
+            Cause::StorageObjectNotFound,
+            format!(
+                "BackupStorage {}/{} does not exist: create it, or correct spec.storageRef of Repository {}",
+                reference.namespace_or(own),
+                reference.name,
+                crate::events::path(repository)
+            ),
+        )
+    })
+}
+
+fn addon<'a>(verifier: &BackupVerifier, references: &'a References) -> Result<(&'a Addon, &'a Task), Refusal> {
+    let info = verifier.spec.restore_option.as_ref().and_then(|option| option.addon_info.as_ref());
+    let info = info.ok_or_else(|| invalid(verifier, "spec.restoreOption.addonInfo", &"is missing: name the Addon and its restore task"))?;
+    let task = match info.tasks.as_slice() {
+        [task] => task,
+        [] => return Err(invalid(verifier, "spec.restoreOption.addonInfo.tasks", &"is empty: name one restore task, such as logical-backup-restore")),
+        several => {
+            let names: Vec<_> = several.iter().map(|task| task.name.as_str()).collect();
+            return Err(invalid(verifier, "spec.restoreOption.addonInfo.tasks", &format!("names {}: one task is restored at a time, keep one of them", names.join(", "))));
+        }
+    };
+    let not_found = |message: String| Refusal::new(Cause::AddonNotFound, message);
+    let addon = references.addon.as_ref().ok_or_else(|| {
+        not_found(format!("Addon {} does not exist, nor one labelled {}={}: install Backproof's catalog, or correct spec.restoreOption.addonInfo.name of BackupVerifier {}", info.name, labels::IMPLEMENTS, info.name, crate::events::path(verifier)))
+    })?;
+    let found = addon.spec.restore_tasks.iter().find(|candidate| candidate.name == task.name).ok_or_else(|| {
+        let known: Vec<_> = addon.spec.restore_tasks.iter().map(|task| task.name.as_str()).collect();
+        not_found(format!("Addon {} has no restore task {}: it has {}", addon.name_any(), task.name, known.join(", ")))
+    })?;
+    match found.executor.as_ref() {
+        None | Some(Wire::Known(Executor::Job)) => Ok((addon, found)),
+        Some(other) => Err(Refusal::new(
+            Cause::ExecutorNotSupported,
+            format!("Addon {}: restore task {} runs as {other}, but only Job is supported: choose another task", addon.name_any(), found.name),
+        )),
+    }
+}
+
+fn function<'a>(task: &Task, references: &'a References, settings: &Settings) -> Result<&'a Function, Refusal> {
+    let function = references.function.as_ref().ok_or_else(|| {
+        Refusal::new(Cause::FunctionNotFound, format!("Function {} does not exist, nor one labelled {}={}: install the catalog it belongs to", task.function, labels::IMPLEMENTS, task.function))
+    })?;
+    if function.labels().contains_key(labels::IMPLEMENTS) || settings.foreign_functions {
+        return Ok(function);
+    }
+    Err(Refusal::new(
+        Cause::ForeignFunctionNotAllowed,
+        format!("Function {} is not Backproof's (it lacks the label {}): set the chart's value foreignFunctions.enabled to true, or use an Addon of the catalog", function.name_any(), labels::IMPLEMENTS),
+    ))
+}
+
+fn target<'a>(verifier: &BackupVerifier, references: &'a References) -> Result<&'a Claim, Refusal> {
+    let reference = verifier.spec.restore_option.as_ref().and_then(|option| option.target.clone()).unwrap_or_default();
+    let path = crate::events::path(verifier);
+    let field = "spec.restoreOption.target";
+    if reference.name.is_empty() {
+        return Err(invalid(verifier, field, &"is missing: name the PersistentVolumeClaim to restore into"));
+    }
+    if !is_claim(&reference.api_group, &reference.kind) {
+        return Err(Refusal::new(
+            Cause::TargetNotSupported,
+            format!("BackupVerifier {path}: {field}: {} cannot be restored into yet: name a PersistentVolumeClaim", reference.kind),
+        ));
+    }
+    let namespace = reference.namespace_or(verifier.metadata.namespace.as_deref().unwrap_or_default());
+    references.target.as_ref().ok_or_else(|| {
+        Refusal::new(Cause::TargetNotFound, format!("PersistentVolumeClaim {namespace}/{} does not exist: create it, or correct {field} of BackupVerifier {path}", reference.name))
+    })
+}
+
+/// Whether a reference means a PersistentVolumeClaim of the core group.
+pub(super) fn is_claim(group: &str, kind: &str) -> bool {
+    (group.is_empty() || group == "core" || group == "v1") && kind == "PersistentVolumeClaim"
+}
+
+/// Hash over everything that decides what is checked and how: the same hash means an earlier proof speaks for this verifier.
+fn verifier_hash(verifier: &BackupVerifier, task: &Task, function: &Function) -> String {
+    let spec = &verifier.spec;
+    spec_hash(&json!({
+        "type": spec.kind, "restoreOption": spec.restore_option, "function": spec.function, "query": spec.query, "script": spec.script,
+        "volumes": spec.volumes, "volumeMounts": spec.volume_mounts, "runtimeSettings": spec.runtime_settings, "allowEmpty": spec.allow_empty,
+        "task": task, "functionSpec": function.spec,
+    }))
+}
+
+fn pinned<K: Resource>(object: &K) -> PinnedObject {
+    let meta = object.meta();
+    PinnedObject {
+        namespace: meta.namespace.clone().unwrap_or_default(),
+        name: meta.name.clone().unwrap_or_default(),
+        uid: meta.uid.clone().unwrap_or_default(),
+        generation: meta.generation.unwrap_or_default(),
+    }
+}
+
+/// Which of the objects a run was pinned to is another one now, or has changed.
+pub(super) fn changed(run: &PinnedRun, references: &References) -> Option<String> {
+    let differs = |kind: &str, before: &PinnedObject, now: Option<PinnedObject>| match now {
+        Some(now) if now == *before => None,
+        Some(_) => Some(format!("{kind} {} changed after the session started", before.name)),
+        None => Some(format!("{kind} {} was deleted after the session started", before.name)),
+    };
+    differs("BackupVerifier", &run.verifier.object, references.verifier.as_ref().map(pinned))
+        .or_else(|| differs("Addon", &run.verifier.addon, references.addon.as_ref().map(pinned)))
+        .or_else(|| differs("Function", &run.verifier.function, references.function.as_ref().map(pinned)))
+}
+
+/// The name of the lock's and messages' target.
+pub(super) fn target_text(run: &PinnedRun) -> String {
+    let target = &run.verifier.target;
+    format!("{} {}/{}", target.kind, target.object.namespace, target.object.name)
+}
+
+/// Seconds of a name that retries are made under.
+pub(super) fn retry_name(session: &BackupVerificationSession, at: Timestamp, step: i64) -> String {
+    names::session(&session.spec.repository, &session.spec.session, at.as_second().saturating_add(step))
+}

@@ -1,0 +1,245 @@
+//! What a run must never do: restore onto what is proven, cross namespaces unasked, or run with more rights than allowed.
+
+use backproof_api::{
+    BackupStorage, BackupVerifier, Cause, Function, Repository, Snapshot, Task,
+    shared::{AddonInfo, FlatPodSpec, FromNamespaces, TypedObjectReference, Volume, Wire},
+    validate::{Invoker, RepositoryEntry, target_is_source},
+};
+use k8s_openapi::api::core::v1::{PersistentVolume, PodSecurityContext, SecurityContext};
+
+use super::{
+    observed::{Claim, Settings},
+    wire::Refusal,
+};
+use crate::events::path;
+
+/// Refuses a target that the invoker itself names as what it backs up.
+pub(super) fn target_is_not_invokers(verifier: &BackupVerifier, invoker: Invoker<'_>, entry: &RepositoryEntry<'_>) -> Result<(), Refusal> {
+    let source = entry.source.map(|source| (source, format!("what {invoker} backs up")));
+    refuse_named(verifier, source.into_iter().map(|(source, role)| (source, invoker.namespace(), role)))
+}
+
+/// Refuses a target that Snapshot, Repository or invoker name as what was backed up.
+pub(super) fn target_is_not_named_source(
+    verifier: &BackupVerifier,
+    repository: &Repository,
+    snapshot: &Snapshot,
+    invoker: Invoker<'_>,
+    entry: &RepositoryEntry<'_>,
+) -> Result<(), Refusal> {
+    let namespace = |meta: &kube::api::ObjectMeta| meta.namespace.clone().unwrap_or_default();
+    let (of_snapshot, of_repository) = (namespace(&snapshot.metadata), namespace(&repository.metadata));
+    target_is_not_invokers(verifier, invoker, entry)?;
+    let snapshot_source = snapshot.spec.app_ref.as_ref().map(|source| (source, of_snapshot.as_str(), format!("what Snapshot {} holds", path(snapshot))));
+    let repository_source = repository.spec.app_ref.as_ref().map(|source| (source, of_repository.as_str(), format!("what Repository {} holds", path(repository))));
+    refuse_named(verifier, snapshot_source.into_iter().chain(repository_source))
+}
+
+fn refuse_named<'a>(verifier: &BackupVerifier, sources: impl Iterator<Item = (&'a TypedObjectReference, &'a str, String)>) -> Result<(), Refusal> {
+    let Some(target) = verifier.spec.restore_option.as_ref().and_then(|option| option.target.as_ref()) else { return Ok(()) };
+    let own = verifier.metadata.namespace.as_deref().unwrap_or_default();
+    for (source, namespace, role) in sources {
+        if target_is_source(target, own, source, namespace) {
+            return Err(is_source(&format!("{} {}/{}", target.kind, target.namespace_or(own), target.name), &role));
+        }
+    }
+    Ok(())
+}
+
+fn is_source(target: &str, role: &str) -> Refusal {
+    Refusal::new(Cause::TargetIsSource, format!("{target} is {role}: restoring would overwrite it; set spec.restoreOption.target of the verifier to another object"))
+}
+
+/// Refuses a target whose claim, volume or place is one of a source.
+pub(super) fn target_is_not_resolved_source(target: &Claim, sources: &[Claim]) -> Result<(), Refusal> {
+    let equal = |a: &str, b: &str| !a.is_empty() && a == b;
+    for source in sources {
+        let same_name = target.namespace == source.namespace && target.name == source.name && !target.name.is_empty();
+        if same_name || equal(&target.uid, &source.uid) || equal(&target.volume_uid, &source.volume_uid) || overlap(&target.place, &source.place) {
+            return Err(is_source(&format!("PersistentVolumeClaim {}/{}", target.namespace, target.name), &source.role));
+        }
+    }
+    Ok(())
+}
+
+/// Whether two places are the same or one lies inside the other.
+fn overlap(one: &str, other: &str) -> bool {
+    let inside = |inner: &str, outer: &str| inner == outer || inner.strip_prefix(outer.trim_end_matches('/')).is_some_and(|rest| rest.starts_with('/'));
+    !one.is_empty() && !other.is_empty() && (inside(one, other) || inside(other, one))
+}
+
+/// Where a volume's data lies, as one text that is equal for two volumes only if their data is; empty when nothing tells.
+pub(super) fn place(volume: &PersistentVolume) -> String {
+    let Some(spec) = &volume.spec else { return String::new() };
+    if let Some(csi) = &spec.csi {
+        return format!("csi:{}:{}", csi.driver, csi.volume_handle);
+    }
+    if let Some(nfs) = &spec.nfs {
+        return format!("nfs:{}:{}", nfs.server, nfs.path);
+    }
+    let node = spec.node_affinity.as_ref().and_then(|affinity| serde_json::to_string(affinity).ok()).unwrap_or_default();
+    if let Some(path) = &spec.host_path {
+        return format!("node:{node}:{}", path.path);
+    }
+    if let Some(local) = &spec.local {
+        return format!("node:{node}:{}", local.path);
+    }
+    String::new()
+}
+
+/// Refuses what would have to cross namespaces and may not.
+pub(super) fn namespaces(own: &str, target: &Claim, repository: &Repository, storage: &BackupStorage, settings: &Settings) -> Result<(), Refusal> {
+    let storage_namespace = storage.metadata.namespace.clone().unwrap_or_default();
+    let what = format!("BackupStorage {}", path(storage));
+    usage(own, storage, &storage_namespace)?;
+    let inner = storage.spec.storage.clone().unwrap_or_default();
+    let on_claim = inner.local.as_ref().is_some_and(|local| local.source.persistent_volume_claim.is_some());
+    if on_claim && storage_namespace != target.namespace {
+        return Err(Refusal::new(
+            Cause::CrossNamespaceNotAllowed,
+            format!("{what} lies on a PersistentVolumeClaim, which cannot be mounted in namespace {}: use a target in namespace {storage_namespace}", target.namespace),
+        ));
+    }
+    if target.namespace != own {
+        let allowed = settings.crossing.iter().any(|pair| pair.target == target.namespace && pair.from.iter().any(|from| from == own));
+        let message = if allowed {
+            format!("namespace {own} may restore into namespace {}, but this version cannot bring Secrets there yet: use a target in namespace {own}", target.namespace)
+        } else {
+            format!("the target lies in namespace {}, the session in {own}: add this pair to the chart's value crossNamespace, or use a target in namespace {own}", target.namespace)
+        };
+        return Err(Refusal::new(Cause::CrossNamespaceNotAllowed, message));
+    }
+    let secret = repository.spec.encryption_secret.clone().unwrap_or_default();
+    let secret_namespace = secret.namespace_or(own);
+    if !secret.name.is_empty() && secret_namespace != target.namespace {
+        return Err(secret_elsewhere(&format!("spec.encryptionSecret of Repository {}", path(repository)), secret_namespace, &secret.name, &target.namespace));
+    }
+    let storage_secret = [
+        inner.s3.as_ref().map(|s3| s3.secret_name.as_str()),
+        inner.gcs.as_ref().map(|gcs| gcs.secret_name.as_str()),
+        inner.azure.as_ref().map(|azure| azure.secret_name.as_str()),
+    ];
+    match storage_secret.into_iter().flatten().find(|name| !name.is_empty()) {
+        Some(name) if storage_namespace != target.namespace => Err(secret_elsewhere(&what, &storage_namespace, name, &target.namespace)),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn secret_elsewhere(field: &str, namespace: &str, name: &str, target: &str) -> Refusal {
+    Refusal::new(Cause::SecretNotReachable, format!("{field} names Secret {namespace}/{name}, which Jobs in namespace {target} cannot mount: put a copy into namespace {target} and name that"))
+}
+
+fn usage(own: &str, storage: &BackupStorage, namespace: &str) -> Result<(), Refusal> {
+    if namespace == own {
+        return Ok(());
+    }
+    let policy = storage.spec.usage_policy.as_ref().and_then(|policy| policy.allowed_namespaces.as_ref()).and_then(|allowed| allowed.from.as_ref());
+    match policy {
+        Some(Wire::Known(FromNamespaces::All)) => Ok(()),
+        Some(Wire::Known(FromNamespaces::Selector | FromNamespaces::Same) | Wire::Other(_)) | None => Err(Refusal::new(
+            Cause::CrossNamespaceNotAllowed,
+            format!("BackupStorage {} does not allow its use from namespace {own}: set its spec.usagePolicy.allowedNamespaces.from to All, or use a BackupStorage in namespace {own}", path(storage)),
+        )),
+    }
+}
+
+/// Refuses settings that ask for more than the restricted Pod Security profile, unless the namespace is allowed it.
+pub(super) fn pod_settings(verifier: &BackupVerifier, task: &Task, function: &Function, namespace: &str, settings: &Settings) -> Result<(), Refusal> {
+    if settings.unsafe_namespaces.iter().any(|allowed| allowed == namespace) {
+        return Ok(());
+    }
+    let mut unsafe_ones = Vec::new();
+    let spec = &verifier.spec;
+    let info = spec.restore_option.as_ref().and_then(|option| option.addon_info.clone()).unwrap_or_default();
+    of_addon_info(&info, &mut unsafe_ones);
+    volumes("spec.volumes", &spec.volumes, &mut unsafe_ones);
+    if let Some(runtime) = &spec.runtime_settings {
+        let pod = runtime.pod.clone().unwrap_or_default();
+        if !pod.node_name.is_empty() {
+            unsafe_ones.push("spec.runtimeSettings.pod.nodeName".to_owned());
+        }
+        pod_context("spec.runtimeSettings.pod.securityContext", pod.security_context.as_ref(), &mut unsafe_ones);
+        let container = runtime.container.as_ref().and_then(|container| container.security_context.as_ref());
+        container_context("spec.runtimeSettings.container.securityContext", container, &mut unsafe_ones);
+    }
+    refuse_unsafe(&format!("BackupVerifier {}", path(verifier)), namespace, &unsafe_ones)?;
+    let from_templates = task.volume_template.iter().filter(|template| template.source.as_ref().is_some_and(|source| source.source.host_path.is_some()));
+    let unsafe_templates: Vec<_> = from_templates.map(|template| format!("volumeTemplate {} (hostPath)", template.name)).collect();
+    refuse_unsafe(&format!("restore task {}", task.name), namespace, &unsafe_templates)?;
+    let mut of_function = Vec::new();
+    let context = function.spec.runtime_settings.as_ref().and_then(|settings| settings.security_context.as_ref());
+    container_context("spec.runtimeSettings.securityContext", context, &mut of_function);
+    refuse_unsafe(&format!("Function {}", path(function)), namespace, &of_function)
+}
+
+fn refuse_unsafe(what: &str, namespace: &str, settings: &[String]) -> Result<(), Refusal> {
+    if settings.is_empty() {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        Cause::UnsafeSettings,
+        format!("{what} asks for more than the restricted Pod Security profile allows: {}; remove it, or add namespace {namespace} to the chart's value unsafeNamespaces", settings.join(", ")),
+    ))
+}
+
+fn of_addon_info(info: &AddonInfo, found: &mut Vec<String>) {
+    let at = "spec.restoreOption.addonInfo";
+    container_context(&format!("{at}.containerRuntimeSettings.securityContext"), info.container_runtime_settings.as_ref().and_then(|settings| settings.security_context.as_ref()), found);
+    if let Some(pod) = info.job_template.as_ref().and_then(|template| template.spec.as_ref()) {
+        of_pod(&format!("{at}.jobTemplate.spec"), pod, found);
+    }
+    for task in &info.tasks {
+        let place = format!("{at}.tasks[{}]", task.name);
+        if let Some(target) = &task.target_volumes {
+            volumes(&format!("{place}.targetVolumes.volumes"), &target.volumes, found);
+        }
+        for volume in task.addon_volumes.iter().filter(|volume| volume.source.as_ref().is_some_and(|source| source.source.host_path.is_some())) {
+            found.push(format!("{place}.addonVolumes[{}].source.hostPath", volume.name));
+        }
+    }
+}
+
+fn of_pod(at: &str, pod: &FlatPodSpec, found: &mut Vec<String>) {
+    for (name, asked) in [("hostNetwork", pod.host_network), ("hostPID", pod.host_pid), ("hostIPC", pod.host_ipc)] {
+        if asked {
+            found.push(format!("{at}.{name}"));
+        }
+    }
+    volumes(&format!("{at}.volumes"), &pod.volumes, found);
+    pod_context(&format!("{at}.securityContext"), pod.security_context.as_ref(), found);
+    container_context(&format!("{at}.containerSecurityContext"), pod.container_security_context.as_ref(), found);
+    for container in &pod.init_containers {
+        container_context(&format!("{at}.initContainers[{}].securityContext", container.name), container.security_context.as_ref(), found);
+    }
+}
+
+fn volumes(at: &str, volumes: &[Volume], found: &mut Vec<String>) {
+    found.extend(volumes.iter().filter(|volume| volume.source.host_path.is_some()).map(|volume| format!("{at}[{}].hostPath", volume.name)));
+}
+
+fn pod_context(at: &str, context: Option<&PodSecurityContext>, found: &mut Vec<String>) {
+    let Some(context) = context else { return };
+    if context.run_as_user == Some(0) {
+        found.push(format!("{at}.runAsUser 0"));
+    }
+    if context.run_as_non_root == Some(false) {
+        found.push(format!("{at}.runAsNonRoot false"));
+    }
+    if context.sysctls.as_ref().is_some_and(|sysctls| !sysctls.is_empty()) {
+        found.push(format!("{at}.sysctls"));
+    }
+}
+
+fn container_context(at: &str, context: Option<&SecurityContext>, found: &mut Vec<String>) {
+    let Some(context) = context else { return };
+    let added = context.capabilities.as_ref().and_then(|capabilities| capabilities.add.clone()).unwrap_or_default();
+    let asked = [
+        ("privileged", context.privileged == Some(true)),
+        ("allowPrivilegeEscalation", context.allow_privilege_escalation == Some(true)),
+        ("runAsUser 0", context.run_as_user == Some(0)),
+        ("runAsNonRoot false", context.run_as_non_root == Some(false)),
+        ("capabilities.add", !added.is_empty()),
+        ("procMount", context.proc_mount.as_deref().is_some_and(|mount| mount != "Default")),
+    ];
+    found.extend(asked.into_iter().filter(|(_, asked)| *asked).map(|(name, _)| format!("{at}.{name}")));
+}

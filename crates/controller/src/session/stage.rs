@@ -1,0 +1,112 @@
+//! How far a session is, told from the session object alone: it decides what must be read, and which rules apply.
+
+use backproof_api::{
+    BackupVerificationSession, Cause, Verdict,
+    condition::{self, Condition},
+    labels,
+    phase::conditions as of,
+    run::PinnedRun,
+};
+use kube::ResourceExt as _;
+
+/// How far a session is.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Stage {
+    /// Not ours: somebody else wrote its status.
+    Foreign,
+    /// Being deleted, and our finalizer is gone already.
+    Gone,
+    /// Being deleted.
+    Deleting(Option<Box<PinnedRun>>),
+    /// Nothing is decided yet.
+    Unpinned,
+    /// Status and annotation contradict each other.
+    Contradicted(Box<PinnedRun>),
+    /// It runs.
+    Running(Box<PinnedRun>),
+    /// The verdict stands in the conditions; the last steps are to be done.
+    Judged(Box<PinnedRun>, Judgement),
+    /// It is finished.
+    Done(Box<PinnedRun>),
+}
+
+/// What the conditions say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Judgement {
+    pub(super) verdict: Verdict,
+    pub(super) cause: Option<Cause>,
+    /// When it was found out.
+    pub(super) at: jiff::Timestamp,
+}
+
+/// How far this session is.
+pub(super) fn stage(session: &BackupVerificationSession) -> Stage {
+    let status = session.status.clone().unwrap_or_default();
+    let hint = annotated(session);
+    let run = match (status.run, hint) {
+        (Some(run), Some(hint)) if core(&run) == core(&hint) => Ok(run),
+        (Some(run), _) => Err(run),
+        // Where upstream's schema prunes our status, the annotation is all there is.
+        (None, Some(hint)) => Ok(hint),
+        (None, None) => return without_run(session),
+    };
+    if session.metadata.deletion_timestamp.is_some() {
+        let (Ok(run) | Err(run)) = run;
+        return deleting(session, Some(run));
+    }
+    if status.phase.is_none() && status.conditions.is_empty() {
+        return Stage::Unpinned;
+    }
+    let done = status.phase.as_ref().and_then(backproof_api::shared::Wire::known).is_some_and(backproof_api::VerificationPhase::is_done);
+    match (run, judgement(&status.conditions)) {
+        (Ok(run) | Err(run), _) if done => Stage::Done(Box::new(run)),
+        (Ok(run) | Err(run), Some(judgement)) => Stage::Judged(Box::new(run), judgement),
+        (Ok(run), None) => Stage::Running(Box::new(run)),
+        (Err(run), None) => Stage::Contradicted(Box::new(run)),
+    }
+}
+
+fn without_run(session: &BackupVerificationSession) -> Stage {
+    let untouched = session.status.as_ref().is_none_or(|status| status.phase.is_none() && status.conditions.is_empty());
+    match (session.metadata.deletion_timestamp.is_some(), untouched) {
+        (true, true) => deleting(session, None),
+        (false, true) => Stage::Unpinned,
+        (true | false, false) => Stage::Foreign,
+    }
+}
+
+fn deleting(session: &BackupVerificationSession, run: Option<PinnedRun>) -> Stage {
+    if session.finalizers().iter().any(|finalizer| finalizer == labels::FINALIZER) { Stage::Deleting(run.map(Box::new)) } else { Stage::Gone }
+}
+
+/// The pinned facts in the annotation; one that does not parse counts as none.
+pub(super) fn annotated(session: &BackupVerificationSession) -> Option<PinnedRun> {
+    session.annotations().get(labels::RUN).and_then(|text| serde_json::from_str(text).ok())
+}
+
+/// What both places must agree on: everything fixed at the start. What is added on the way stands in the status alone.
+pub(super) fn core(run: &PinnedRun) -> PinnedRun {
+    PinnedRun { restore_timeout: String::new(), restore_spec_hash: String::new(), restore_session: None, ..run.clone() }
+}
+
+/// What the conditions say about the verdict, if they do.
+fn judgement(conditions: &[Condition]) -> Option<Judgement> {
+    let verified = condition::get(conditions, of::BACKUP_VERIFIED)?;
+    let at = verified.last_transition_time.as_ref().map_or(jiff::Timestamp::UNIX_EPOCH, |time| time.0);
+    // The cause is read from upstream's field, so that it survives where ours is pruned.
+    let cause = verified.message.split_once("Reason: \"").and_then(|(_, rest)| rest.split(':').next()).and_then(|word| word.parse().ok());
+    let proven = verified.status == condition::TRUE && condition::is_true(conditions, of::RESTORE_SUCCEEDED);
+    Some(match (proven, cause) {
+        (true, _) => Judgement { verdict: Verdict::Verified, cause: None, at },
+        (false, Some(cause)) => Judgement { verdict: unproven(cause), cause: Some(cause), at },
+        (false, None) => Judgement { verdict: Verdict::Inconclusive, cause: Some(Cause::Internal), at },
+    })
+}
+
+/// The verdict of a cause; a mere finding explains nothing, so it cannot be the cause of a failure.
+pub(super) fn unproven(cause: Cause) -> Verdict {
+    match cause.verdict() {
+        Verdict::VerificationFailed => Verdict::VerificationFailed,
+        Verdict::Verified | Verdict::Inconclusive | Verdict::Skipped => Verdict::Inconclusive,
+    }
+}

@@ -32,7 +32,9 @@ fn with_image(manifest: &str) -> String {
 
 /// The backup with little data, for tests that care about the course of things and not about volume.
 pub fn small_backup() -> String {
-    backup().replace(r#"value: "5200""#, r#"value: "200""#).replace(r#"value: "192""#, r#"value: "8""#)
+    backup()
+        .replace(r#"value: "5200""#, r#"value: "200""#)
+        .replace(r#"value: "192""#, r#"value: "8""#)
 }
 
 /// `sabotage/bit-flip.yaml`
@@ -40,12 +42,13 @@ pub fn bit_flip() -> String {
     with_image(include_str!("../../sabotage/bit-flip.yaml"))
 }
 
-/// `sabotage/outage.yaml`
+/// `sabotage/outage.yaml` for the copy on claim `repository-gone`.
 pub fn outage() -> String {
     with_image(include_str!("../../sabotage/outage.yaml"))
+        .replace("claimName: repository\n", "claimName: repository-gone\n")
 }
 
-/// What `kubectl create configmap sabotage --from-file=sabotage/damage.sh` makes.
+/// What `kubectl apply -k sabotage` makes.
 pub fn recipes() -> String {
     serde_json::json!({
         "apiVersion": "v1",
@@ -54,4 +57,9 @@ pub fn recipes() -> String {
         "data": {"damage.sh": include_str!("../../sabotage/damage.sh")},
     })
     .to_string()
+}
+
+/// The manifest with another owner of the repositories than the samples' (and Jobs' default) user.
+pub fn owned_by(uid: u32, manifest: &str) -> String {
+    manifest.replace("65534", &uid.to_string())
 }

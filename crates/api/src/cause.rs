@@ -132,6 +132,8 @@ causes! {
         ReadBackIncomplete,
         /// The Job's container ended without a readable report.
         ExecutorFailed,
+        /// The executor was told to stop before it had finished.
+        Interrupted,
         /// The Job's container was killed for its memory.
         OutOfMemory,
         /// The Job's pod was evicted.

@@ -1,0 +1,98 @@
+//! Locks, and looking again: what is missing proves nothing while somebody else changes the repository.
+
+use backproof_api::{Cause, report::Finding};
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Id, Repository, format::Lock};
+use crate::{
+    restore::Findings,
+    store::{File, Folder},
+};
+
+/// After this time without renewal restic takes a lock for stale.
+const STALE: SignedDuration = SignedDuration::from_mins(30);
+
+/// What a second look found.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Again {
+    /// Somebody changes, or changed, the repository: how that shows.
+    Changed(String),
+    /// New index files were read: what was missing may be there.
+    NewIndexes,
+    /// All as before.
+    Same,
+}
+
+impl Repository {
+    /// Notes stale locks and damaged ones.
+    pub(crate) fn look_at_locks(&self, now: Timestamp, findings: &Findings) -> Result<(), Finding> {
+        for (id, lock) in self.locks()? {
+            let path = File::Named(Folder::Locks, id).path();
+            match lock {
+                Ok(lock) if is_fresh(&lock, now) => {}
+                Ok(lock) => findings.add(Cause::StaleLock, &path, &format!("left behind by process {} on {} at {}", lock.pid, lock.hostname, lock.time)),
+                Err(fault) => findings.add(Cause::UnneededDamage, &path, &format!("a lock: {fault}")),
+            }
+        }
+        Ok(())
+    }
+
+    fn locks(&self) -> Result<Vec<(Id, Result<Lock, String>)>, Finding> {
+        let mut locks = Vec::new();
+        for listed in self.store.list(Folder::Locks).map_err(|error| error.finding())? {
+            let plain = match self.named(File::Named(Folder::Locks, listed.id), listed.id, Cause::UnneededDamage) {
+                Ok(None) => continue,
+                Ok(Some(plain)) => plain,
+                Err(finding) if finding.kind == Cause::UnneededDamage => {
+                    locks.push((listed.id, Err(finding.detail)));
+                    continue;
+                }
+                Err(finding) => return Err(finding),
+            };
+            locks.push((listed.id, serde_json::from_slice(&plain).map_err(|error| error.to_string())));
+        }
+        Ok(locks)
+    }
+
+    /// Looks again after something was missing. New index files are read, and the packs listed anew.
+    pub(crate) fn look_again(&mut self, snapshot: Id, now: Timestamp) -> Result<Again, Finding> {
+        for (_, lock) in self.locks()? {
+            if let Ok(lock) = lock
+                && lock.exclusive
+                && is_fresh(&lock, now)
+            {
+                return Ok(Again::Changed(format!("process {} on {} holds an exclusive lock since {}", lock.pid, lock.hostname, lock.time)));
+            }
+        }
+        let listed = self.store.list(Folder::Snapshots).map_err(|error| error.finding())?;
+        if !listed.iter().any(|listed| listed.id == snapshot) {
+            return Ok(Again::Changed(format!("snapshot {} was removed while it was read", snapshot.short())));
+        }
+        let listed = self.store.list(Folder::Index).map_err(|error| error.finding())?;
+        if let Some(gone) = self.index_files.iter().find(|id| !listed.iter().any(|listed| listed.id == **id)) {
+            return Ok(Again::Changed(format!("index file {} was removed while the repository was read", gone.short())));
+        }
+        let new = self.add_index_files(&listed)?;
+        self.list_packs()?;
+        Ok(if new > 0 { Again::NewIndexes } else { Again::Same })
+    }
+}
+
+/// A clock may be ahead as well as behind.
+fn is_fresh(lock: &Lock, now: Timestamp) -> bool {
+    now.duration_since(lock.time).abs() < STALE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_an_hour_decides() {
+        let now: Timestamp = "2026-01-01T12:00:00Z".parse().unwrap();
+        for (time, fresh) in [("11:59:00Z", true), ("11:30:01Z", true), ("11:30:00Z", false), ("12:29:00Z", true), ("12:31:00Z", false), ("13:45:00+02:00", true)] {
+            let lock: Lock = serde_json::from_value(serde_json::json!({ "time": format!("2026-01-01T{time}"), "exclusive": true })).unwrap();
+            assert_eq!(is_fresh(&lock, now), fresh, "{time}");
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! The steps of a restore, in order: open, walk the trees, find every blob, take the target, write, read back, judge.
+//! Nothing is written to the target before everything that can be asked of the repository beforehand was asked.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Mutex, PoisonError},
+};
+
+use backproof_api::{
+    Cause, Verdict,
+    report::{Counts, Finding, RepositoryFacts, SnapshotFacts},
+};
+use jiff::Timestamp;
+
+use super::{
+    Args, ReadBack,
+    fetch::{Effort, Got, Piece, Stop, describe, fetch},
+    locate::{Missing, locate, note_unneeded, pack_path, settle},
+    metadata::Metadata,
+    plan::{Destinations, Kind, Plan, count_of},
+    progress::Step,
+    readback,
+    reporting::Run,
+    tree::Walk,
+    write::{BROKEN, FAILED, Hand, LEFT_OUT, Writer},
+};
+use crate::{
+    repo::{BlobFault, BlobKind, Id, Repository, fingerprint},
+    store::{File, Folder, Location, Store, storage_secrets},
+    target::{Claim, Target, refuse_overlap},
+};
+
+/// Everything, from the arguments to the last finding.
+pub(super) fn restore(args: &Args, location: &Location, run: &Run) -> Result<(), Finding> {
+    run.progress.begin(Step::Open, 0, 0);
+    if let Location::Directory(path) = location {
+        refuse_overlap(path, &args.target)?;
+    }
+    let passwords = passwords()?;
+    let store = location.open(storage_secrets().as_ref())?;
+    let effort = Effort { readers: args.readers.map_or_else(|| store.readers(), usize::from), memory: args.memory << 20 };
+    let mut repository = open(store, &passwords, run)?;
+    let (id, snapshot) = repository.snapshot(&args.snapshot)?;
+    run.facts(|facts| {
+        facts.snapshot = Some(SnapshotFacts { id: id.to_string(), time: Some(snapshot.time.clone()), host: snapshot.hostname.clone(), paths: snapshot.paths.clone() });
+    });
+    let claim = Claim::from_env();
+    let target = Target::open(&args.target)?;
+    let tenure = target.admit(&claim, args.replace)?;
+    repository.load_index()?;
+    let stop = Stop::default();
+    let mut walk = Walk {
+        repository: &mut repository,
+        snapshot: id,
+        effort,
+        findings: &run.findings,
+        stop: &stop,
+        progress: &run.progress,
+        entry_limit: args.max_entries,
+        packs: BTreeSet::new(),
+    };
+    let mut plan = walk.plan(&snapshot, args.path.as_deref())?;
+    let mut packs = std::mem::take(&mut walk.packs);
+    if plan.entries.len() == 1 && !args.allow_empty && !run.findings.any_defect() && !stop.is_set() {
+        let detail = "the snapshot holds no entry at all. If that is right, set allowEmpty in the BackupVerifier (by hand: --allow-empty)";
+        run.findings.add(Cause::EmptySnapshot, "/", detail);
+    }
+    let (pieces, missing) = find_blobs(&mut repository, &mut plan, id, run, &mut packs)?;
+    probe(&repository, &packs)?;
+    note_unneeded(&mut repository, &packs, &run.findings);
+    repository.look_at_locks(Timestamp::now(), &run.findings)?;
+    repository.look_at_other_snapshots(id, &run.findings);
+    if stop.is_set() {
+        return Ok(());
+    }
+
+    run.progress.begin(Step::Wipe, 0, 0);
+    target.prepare(&claim, &tenure, &|| run.progress.count(1, 0))?;
+    let granularity = readback::granularity(&target);
+    let lengths: Vec<Option<u64>> = plan.blobs.iter().map(|blob| blob.copy.map(|copy| copy.plain())).collect();
+    let destinations = Destinations::new(&plan, &lengths);
+    let metadata = Metadata::new();
+    let writer = Writer::new(&plan, &destinations, &target, (&run.findings, &stop), &run.progress, &metadata);
+    compare_sizes(&plan, &lengths, &writer, run);
+    write(&mut repository, &writer, pieces, &missing, effort, id)?;
+    if !stop.is_set() {
+        run.progress.begin(Step::Sync, 0, 0);
+        rustix::fs::syncfs(target.root()).map_err(|errno| target_lost(&target, errno))?;
+    }
+    prove(args, &writer, granularity, effort, run)
+}
+
+fn open(store: Store, passwords: &[Vec<u8>], run: &Run) -> Result<Repository, Finding> {
+    let mut facts = RepositoryFacts::default();
+    let opened = Repository::open(store, passwords, &mut facts, &run.findings);
+    if let (Err(finding), Ok(known), Some(password)) = (&opened, std::env::var("BACKPROOF_REPOSITORY_ID"), passwords.first())
+        && finding.kind == Cause::EncryptionKeyRejected
+        && !known.is_empty()
+    {
+        // The controller tells under which id it was opened before, so that it can tell a lost key from a wrong password.
+        facts.password_fingerprint = fingerprint(password, &known);
+    }
+    run.facts(|all| all.repository = Some(facts));
+    opened
+}
+
+/// The passwords to try: as given, and without the line's end that editors add to files.
+fn passwords() -> Result<Vec<Vec<u8>>, Finding> {
+    use std::os::unix::ffi::OsStringExt as _;
+    if let Some(password) = std::env::var_os("RESTIC_PASSWORD").filter(|password| !password.is_empty()) {
+        return Ok(vec![password.into_vec()]);
+    }
+    let missing = |what: &str| {
+        let detail = format!("{what}: put the repository's password into RESTIC_PASSWORD of the Secret that the Repository's encryptionSecret names (by hand: into the environment)");
+        Finding { kind: Cause::SecretMissing, path: "RESTIC_PASSWORD".to_owned(), detail }
+    };
+    let Some(folder) = std::env::var_os("BACKPROOF_ENCRYPTION_DIR").filter(|folder| !folder.is_empty()) else {
+        return Err(missing("no password is given"));
+    };
+    let password = std::fs::read(std::path::Path::new(&folder).join("RESTIC_PASSWORD")).map_err(|error| missing(&format!("the password's file cannot be read ({error})")))?;
+    let trimmed = password.trim_ascii_end().to_vec();
+    if trimmed.is_empty() {
+        return Err(missing("the password is empty"));
+    }
+    Ok(if trimmed == password { vec![password] } else { vec![password, trimmed] })
+}
+
+/// Where every blob of the plan is read from, and which are nowhere.
+fn find_blobs(repository: &mut Repository, plan: &mut Plan, snapshot: Id, run: &Run, packs: &mut BTreeSet<u32>) -> Result<(Vec<Piece>, Vec<Missing>), Finding> {
+    let wanted: Vec<(u32, Id)> = (0..).zip(plan.blobs.iter().map(|blob| blob.id)).collect();
+    let (mut pieces, missing) = locate(repository, BlobKind::Data, &wanted);
+    let (found, missing) = settle(repository, BlobKind::Data, missing, snapshot, &run.findings, |numbers| plan.affected(numbers))?;
+    pieces.extend(found);
+    for piece in &pieces {
+        plan.blobs[piece.number as usize].copy = Some(piece.copy);
+    }
+    packs.extend(pieces.iter().map(|piece| piece.copy.pack).chain(missing.iter().filter_map(Missing::pack)));
+    Ok((pieces, missing))
+}
+
+/// Whether every pack may be read, before anything is written.
+fn probe(repository: &Repository, packs: &BTreeSet<u32>) -> Result<(), Finding> {
+    for pack in packs {
+        match repository.store.probe(File::Named(Folder::Data, repository.index.pack(*pack).0)) {
+            Err(error) if error.cause() == Cause::RepositoryNotReadable => return Err(error.finding()),
+            // Whatever else it is shows when it is read.
+            Ok(()) | Err(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// A file whose size is not that of its content was not written by a backup tool that finished its work.
+fn compare_sizes(plan: &Plan, lengths: &[Option<u64>], writer: &Writer<'_>, run: &Run) {
+    for (number, entry) in plan.numbered().filter(|(_, entry)| entry.kind == Kind::File) {
+        let total = plan.blobs_of(entry).iter().try_fold(0_u64, |sum, blob| sum.checked_add(lengths[*blob as usize]?));
+        if let Some(total) = total
+            && total != entry.size
+        {
+            run.findings.add(Cause::TreeInvalid, &plan.shown(number), &format!("the directory says {} bytes, its content has {total}", entry.size));
+            writer.mark(number, BROKEN);
+        }
+    }
+}
+
+/// Writes everything; what turns out to be gone is looked for again.
+fn write(repository: &mut Repository, writer: &Writer<'_>, mut pieces: Vec<Piece>, missing: &[Missing], effort: Effort, snapshot: Id) -> Result<(), Finding> {
+    let counts = writer.plan.counts();
+    writer.progress.begin(Step::Restore, counts.files, counts.bytes);
+    writer.directories();
+    writer.empty_files(effort.readers);
+    let mut hand = Hand::default();
+    missing.iter().for_each(|missing| writer.lose(&mut hand, missing.number));
+    while !pieces.is_empty() && !writer.stop.is_set() {
+        let gone = write_pieces(repository, writer, std::mem::take(&mut pieces), effort);
+        gone.iter().filter_map(Missing::pack).for_each(|pack| repository.forget_pack(pack));
+        let (found, missing) = settle(repository, BlobKind::Data, gone, snapshot, writer.findings, |numbers| writer.plan.affected(numbers))?;
+        missing.iter().for_each(|missing| writer.lose(&mut hand, missing.number));
+        pieces = found;
+    }
+    drop(hand);
+    writer.names_and_links();
+    writer.directory_metadata();
+    Ok(())
+}
+
+fn write_pieces(repository: &Repository, writer: &Writer<'_>, pieces: Vec<Piece>, effort: Effort) -> Vec<Missing> {
+    let gone = Mutex::new(Vec::new());
+    let each = |hand: &mut Hand, piece: &Piece, got: Got<'_>| match got {
+        Got::Plain(plain) => writer.put(hand, piece.number, plain),
+        Got::Damaged(copy, fault) => {
+            let kind = if matches!(fault, BlobFault::Monstrous(_)) { Cause::UnsupportedRepository } else { Cause::PackDamaged };
+            let detail = format!("{}; needed by {}", describe(&piece.id, &copy, &fault), needed_by(writer, piece.number));
+            writer.findings.add(kind, &pack_path(repository, copy.pack), &detail);
+            writer.lose(hand, piece.number);
+        }
+        Got::Gone(copy) => gone.lock().unwrap_or_else(PoisonError::into_inner).push(Missing::gone(&Piece { copy, ..*piece })),
+        Got::Failed(error) => {
+            writer.findings.push(error.finding());
+            writer.lose(hand, piece.number);
+        }
+    };
+    fetch(repository, pieces, effort, (writer.findings, writer.stop), Hand::default, each);
+    gone.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn needed_by(writer: &Writer<'_>, blob: u32) -> String {
+    let places = writer.destinations.of(blob);
+    let shown: Vec<_> = places.iter().take(3).map(|(number, _)| writer.plan.shown(*number)).collect();
+    let more = if places.len() > 3 { format!(" and {} more", places.len() - 3) } else { String::new() };
+    format!("{}{more}", shown.join(", "))
+}
+
+/// Reads the target again and adds up what that proves.
+fn prove(args: &Args, writer: &Writer<'_>, granularity: i128, effort: Effort, run: &Run) -> Result<(), Finding> {
+    let mut expected = Counts::default();
+    let mut restored = Counts::default();
+    for (number, entry) in writer.plan.numbered() {
+        let state = writer.state(number);
+        if state & LEFT_OUT == 0 {
+            expected = expected.plus(count_of(entry));
+        }
+        if state & (LEFT_OUT | FAILED | BROKEN) == 0 && writer.is_done(number) {
+            restored = restored.plus(count_of(entry));
+        }
+    }
+    run.facts(|facts| facts.restored = restored);
+    let mut equal = Counts::default();
+    if !writer.stop.is_set() {
+        run.progress.begin(Step::ReadBack, restored.files + restored.directories, restored.bytes);
+        equal = readback::read_back(writer, args.read_back, granularity, effort.readers.min(8));
+        run.facts(|facts| facts.read_back = equal);
+        if writer.closed_directories() {
+            rustix::fs::syncfs(writer.target.root()).map_err(|errno| target_lost(writer.target, errno))?;
+        }
+    }
+    writer.metadata.report(&run.findings);
+    if args.read_back != ReadBack::Full {
+        let detail = "not everything was read back from the target, so nothing is proven; use --read-back full";
+        run.findings.add(Cause::ReadBackIncomplete, "", detail);
+    } else if run.findings.judge().verdict == Verdict::Verified && (restored != expected || equal != expected) {
+        // Should never be: every difference has a finding of its own.
+        let detail = format!("the snapshot has {expected:?}, {restored:?} were restored, and {equal:?} read back equal");
+        run.findings.add(Cause::Internal, "", &detail);
+    }
+    Ok(())
+}
+
+fn target_lost(target: &Target, errno: rustix::io::Errno) -> Finding {
+    Finding { kind: crate::target::cause_of(errno), path: target.shown(), detail: format!("the target could not write everything to its disk: {errno}") }
+}

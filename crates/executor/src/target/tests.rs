@@ -1,0 +1,107 @@
+//! Tests of the target on a real file system.
+
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt as _, symlink},
+};
+
+use rustix::fs::{Mode, OFlags};
+
+use super::*;
+
+fn claim(uid: &str) -> Claim {
+    Claim { claim: uid.to_owned(), session: "session".to_owned() }
+}
+
+fn tenure(dir: &Path, uid: &str) -> Tenure {
+    marker::tenure(&Target::open(dir).unwrap(), &claim(uid)).unwrap()
+}
+
+#[test]
+fn only_what_the_same_claim_left_is_ours() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path();
+    assert_eq!(tenure(path, "a"), Tenure::Free);
+    fs::create_dir(path.join("lost+found")).unwrap();
+    assert_eq!(tenure(path, "a"), Tenure::Free);
+    marker::write(&Target::open(path).unwrap(), &claim("a")).unwrap();
+    assert_eq!(tenure(path, "b"), Tenure::Free, "a marker alone protects nothing");
+    fs::write(path.join("data"), "x").unwrap();
+    assert_eq!(tenure(path, "a"), Tenure::Ours);
+    assert!(matches!(tenure(path, "b"), Tenure::Foreign(_)));
+    assert!(matches!(tenure(path, ""), Tenure::Foreign(_)));
+    fs::write(path.join(MARKER), "").unwrap();
+    assert!(matches!(tenure(path, "a"), Tenure::Foreign(_)), "a marker that says nothing");
+    fs::remove_file(path.join(MARKER)).unwrap();
+    assert!(matches!(tenure(path, "a"), Tenure::Foreign(_)));
+}
+
+#[test]
+fn by_hand_nothing_is_removed_unasked() {
+    let dir = tempfile::tempdir().unwrap();
+    let target = Target::open(dir.path()).unwrap();
+    marker::write(&target, &claim("")).unwrap();
+    fs::write(dir.path().join("data"), "x").unwrap();
+    assert_eq!(target.admit(&claim(""), false).unwrap_err().kind, Cause::TargetNotEmpty);
+    let tenure = target.admit(&claim(""), true).unwrap();
+    target.prepare(&claim(""), &tenure, &|| ()).unwrap();
+    assert!(!dir.path().join("data").exists() && dir.path().join(MARKER).exists());
+}
+
+#[test]
+fn wiping_follows_no_link_and_gets_through_what_was_restored() {
+    let dir = tempfile::tempdir().unwrap();
+    let outside = dir.path().join("outside");
+    let inside = dir.path().join("inside");
+    fs::create_dir_all(inside.join("a/b")).unwrap();
+    fs::create_dir(&outside).unwrap();
+    fs::write(outside.join("precious"), "x").unwrap();
+    symlink(&outside, inside.join("link")).unwrap();
+    symlink("../../outside/precious", inside.join("a/file")).unwrap();
+    let mut deep = inside.join("a/b");
+    for _ in 0..600 {
+        deep.push("d");
+        fs::create_dir(&deep).unwrap();
+    }
+    fs::set_permissions(inside.join("a/b"), fs::Permissions::from_mode(0)).unwrap();
+    fs::create_dir(inside.join("lost+found")).unwrap();
+    let target = Target::open(&inside).unwrap();
+    marker::write(&target, &claim("a")).unwrap();
+    wipe::wipe(&target, &|| ()).unwrap();
+    let mut left: Vec<_> = fs::read_dir(&inside).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    left.sort();
+    assert_eq!(left, [MARKER, "lost+found"]);
+    assert!(outside.join("precious").exists());
+}
+
+#[test]
+fn nothing_is_opened_outside() {
+    let dir = tempfile::tempdir().unwrap();
+    let inside = dir.path().join("inside");
+    fs::create_dir_all(inside.join("sub")).unwrap();
+    fs::write(dir.path().join("precious"), "x").unwrap();
+    symlink("..", inside.join("up")).unwrap();
+    symlink("/", inside.join("root")).unwrap();
+    symlink("../precious", inside.join("file")).unwrap();
+    for target in [Target::open(&inside).unwrap(), Target::open(&inside).unwrap().without_openat2()] {
+        for path in ["../precious", "up/precious", "root/etc/passwd", "file", "sub/../../precious", "/etc/passwd"] {
+            assert!(target.at(path.as_bytes(), OFlags::RDONLY, Mode::empty()).is_err(), "{path}");
+            assert!(target.at(path.as_bytes(), OFlags::WRONLY | OFlags::CREATE, Mode::RUSR).is_err(), "{path}");
+        }
+        assert!(target.at(b"sub", OFlags::RDONLY, Mode::empty()).is_ok());
+        assert!(target.at(b"sub/new", OFlags::WRONLY | OFlags::CREATE, Mode::RUSR).is_ok());
+        assert!(target.parent(b"sub/new").is_ok() && target.parent(b"sub").is_ok());
+    }
+}
+
+#[test]
+fn target_and_repository_do_not_overlap() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    fs::create_dir_all(path("repo/sub")).unwrap();
+    fs::create_dir_all(path("other")).unwrap();
+    symlink(path("repo"), path("alias")).unwrap();
+    for (target, refused) in [("repo", true), ("repo/sub", true), ("repo/new", true), (".", true), ("alias", true), ("alias/new/er", true), ("other", false), ("repo2", false)] {
+        assert_eq!(refuse_overlap(&path("repo"), &path(target)).is_err(), refused, "{target}");
+    }
+}

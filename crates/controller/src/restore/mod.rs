@@ -1,12 +1,239 @@
-//! Reconciler: restore.
+//! Reconciler of RestoreSessions: one restore of one Snapshot into one target.
+//!
+//! It serves only those that our session reconciler made, told by the session's UID and the pinned hash of their spec; every
+//! other RestoreSession is left as it is: no status, no finalizer, no event. [`observe`] reads, [`decide`] is pure,
+//! [`apply`] writes. The rooms behind: [`plan`] turns pinned facts into Jobs ([`resolve`], [`variables`], [`settings`],
+//! [`volumes`], [`job`], [`target`]); [`judge`] reads what Jobs and pods say; [`status`] writes it down.
 
-use std::sync::Arc;
+mod apply;
+mod decide;
+mod failure;
+mod job;
+mod judge;
+mod observe;
+mod owner;
+mod plan;
+mod resolve;
+mod settings;
+mod status;
+mod target;
+#[cfg(test)]
+mod tests;
+mod variables;
+mod volumes;
 
-use crate::{Context, Error, Part, Shutdown};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use backproof_api::{RestoreSession, labels};
+use futures::{Stream, StreamExt as _, TryStreamExt as _, future, stream};
+use jiff::Timestamp;
+use k8s_openapi::api::{
+    batch::v1::Job,
+    core::v1::{EnvVar, Pod},
+};
+use kube::{
+    Api, Resource, ResourceExt,
+    core::DeserializeGuard,
+    runtime::{
+        WatchStreamExt as _,
+        controller::{Action, Config as ControllerConfig, applier},
+        reflector::{self, ObjectRef},
+        watcher,
+    },
+};
+use serde::de::DeserializeOwned;
+
+pub(crate) use owner::Owner;
+
+use crate::{Context, Error, Part, Shutdown, error::Class};
+use apply::{Applied, apply};
+use observe::{Recent, Sources};
+use plan::Installation;
+
+/// A RestoreSession that may not parse: one malformed object must not stop the watch.
+type Guarded = DeserializeGuard<RestoreSession>;
+
+/// Kind of the objects reconciled here, for metrics and logs.
+const KIND: &str = "RestoreSession";
+/// Most decisions in one go; a run with several components takes a handful.
+const PASSES: usize = 8;
+/// A restore under way is looked at this often even if nothing seems to happen.
+const SLOW: Duration = Duration::from_secs(30 * 60);
+/// Proxy settings that executors get when the controller has them.
+const PROXIES: &[&str] = &["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"];
+
+/// What the reconciler is given.
+struct World {
+    context: Arc<Context>,
+    sources: Sources,
+    proxies: Vec<EnvVar>,
+    /// Restores as our last write left them, by UID, with the resourceVersion they were written from: the cache may lag.
+    written: Mutex<HashMap<String, (Option<String>, RestoreSession)>>,
+}
 
 /// Runs until told to stop.
 pub async fn run(context: Arc<Context>, shutdown: Shutdown) -> Result<(), Error> {
-    context.ready.set(Part::Restore);
-    shutdown.requested().await;
+    let client = context.client.clone();
+    let (restores, restore_writer) = reflector::store::<Guarded>();
+    let (jobs, job_writer) = reflector::store::<Job>();
+    let (pods, pod_writer) = reflector::store::<Pod>();
+    let ours = watcher::Config::default().labels(&format!("{}={}", labels::COMPONENT, labels::COMPONENT_RESTORE));
+
+    let restore_events = touched(Api::<Guarded>::all(client.clone()), watcher::Config::default(), restore_writer).map(|restore| ObjectRef::from_obj(&restore));
+    let job_events = touched(Api::<Job>::all(client.clone()), ours.clone(), job_writer).filter_map(|job| future::ready(restore_of(&job)));
+    let pod_events = touched(Api::<Pod>::all(client.clone()), ours, pod_writer).filter_map(|pod| future::ready(restore_of(&pod)));
+    let queue = stream::select(restore_events.boxed(), stream::select(job_events.boxed(), pod_events.boxed()));
+    let queue = queue.take_until(shutdown.clone().requested()).map(Ok::<_, std::convert::Infallible>);
+
+    let config = ControllerConfig::default().concurrency(context.config.workers);
+    let sources = Sources::new(client, jobs.clone(), pods.clone());
+    let world = Arc::new(World { context: context.clone(), sources, proxies: proxies(), written: Mutex::default() });
+    let ready = async {
+        // A store whose writer is gone will never fill; the queue has ended then, and so does this part.
+        let filled = future::join3(restores.wait_until_ready(), jobs.wait_until_ready(), pods.wait_until_ready()).await;
+        if let (Ok(()), Ok(()), Ok(())) = filled {
+            context.ready.set(Part::Restore);
+        }
+    };
+    let gate = (jobs.clone(), pods.clone());
+    let reconcile_when_filled = move |restore: Arc<Guarded>, world: Arc<World>| {
+        let (jobs, pods) = gate.clone();
+        Box::pin(async move {
+            let _ = future::join(jobs.wait_until_ready(), pods.wait_until_ready()).await;
+            reconcile(restore, world).await
+        })
+    };
+    let work = applier(reconcile_when_filled, on_error, world, restores.clone(), queue, config).for_each(|_| future::ready(()));
+    future::join(work, ready).await;
     Ok(())
+}
+
+/// Watches a kind into a store, and hands on every object that is new, changed or gone. An error is logged and tried again.
+fn touched<K>(api: Api<K>, config: watcher::Config, writer: reflector::store::Writer<K>) -> impl Stream<Item = K>
+where
+    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + Sync + 'static,
+{
+    watcher(api, config)
+        .default_backoff()
+        .modify(|object| {
+            object.managed_fields_mut().clear();
+        })
+        .reflect(writer)
+        .touched_objects()
+        .inspect_err(|error| tracing::warn!(kind = KIND, %error, "the watch was interrupted and starts again"))
+        .filter_map(|object| future::ready(object.ok()))
+}
+
+/// The RestoreSession an object was made for: it has the session's name and namespace.
+fn restore_of<K: ResourceExt>(object: &K) -> Option<ObjectRef<Guarded>> {
+    let namespace = object.labels().get(labels::INVOKER_NAMESPACE)?;
+    let name = object.annotations().get(labels::FULL_NAME).or_else(|| object.labels().get(labels::INVOKER_NAME))?;
+    Some(ObjectRef::new(name).within(namespace))
+}
+
+fn proxies() -> Vec<EnvVar> {
+    let set = |name: &&str| std::env::var(name).ok().map(|value| EnvVar { name: (*name).to_owned(), value: Some(value), value_from: None });
+    PROXIES.iter().filter_map(set).collect()
+}
+
+async fn reconcile(guarded: Arc<Guarded>, world: Arc<World>) -> Result<Action, Error> {
+    let restore = match &guarded.0 {
+        Ok(restore) => world.freshest(restore),
+        Err(invalid) => {
+            tracing::warn!(kind = KIND, name = guarded.name_any(), error = invalid.error, "cannot be read and is left alone");
+            return Ok(Action::await_change());
+        }
+    };
+    if owner::named_by(&restore).is_none() {
+        return Ok(Action::await_change());
+    }
+    let action = world.serve(restore).await?;
+    world.context.metrics.reconciled(KIND, "ok");
+    Ok(action)
+}
+
+impl World {
+    /// Decides and applies until nothing is left to do.
+    async fn serve(&self, restore: RestoreSession) -> Result<Action, Error> {
+        let mut restore = restore;
+        let mut recent = Recent::default();
+        let installation = Installation { config: &self.context.config, proxies: &self.proxies };
+        for _ in 0..PASSES {
+            let observed = self.sources.observe(restore.clone(), &mut recent).await?;
+            let Some(decision) = decide::decide(&observed, installation, Timestamp::now()) else {
+                self.forget(&restore);
+                return Ok(Action::await_change());
+            };
+            let wake = decision.wake;
+            let base = restore.resource_version();
+            match apply(&self.sources, &self.context.events, restore, decision, &mut recent).await? {
+                Applied::Again(next) => {
+                    self.remember(base, &next);
+                    restore = *next;
+                }
+                Applied::Settled(settled) if status::is_closed(&settled.status.clone().unwrap_or_default()) => {
+                    self.sources.forget(&settled);
+                    return Ok(Action::await_change());
+                }
+                Applied::Settled(_) => {
+                    let wake = wake.and_then(|wake| Duration::try_from(wake).ok()).unwrap_or(SLOW);
+                    return Ok(Action::requeue(wake.min(SLOW)));
+                }
+            }
+        }
+        // More passes than any run needs: somebody undoes what we write. Slowly, then.
+        Ok(Action::requeue(Duration::from_secs(10)))
+    }
+
+    /// The restore as the cache has it, or as our own last write left it if the cache does not show that yet.
+    fn freshest(&self, cached: &RestoreSession) -> RestoreSession {
+        let mut written = self.written();
+        let uid = cached.uid().unwrap_or_default();
+        match written.get(&uid) {
+            Some((base, newer)) if *base == cached.resource_version() => newer.clone(),
+            Some(_) => {
+                written.remove(&uid);
+                cached.clone()
+            }
+            None => cached.clone(),
+        }
+    }
+
+    fn remember(&self, base: Option<String>, newer: &RestoreSession) {
+        if base == newer.resource_version() {
+            return;
+        }
+        let mut written = self.written();
+        let uid = newer.uid().unwrap_or_default();
+        // Several writes in a row: the cache may still be where the first of them started.
+        let base = written.remove(&uid).filter(|(_, before)| before.resource_version() == base).map_or(base, |(first, _)| first);
+        written.insert(uid, (base, newer.clone()));
+    }
+
+    fn forget(&self, restore: &RestoreSession) {
+        self.sources.forget(restore);
+        self.written().remove(&restore.uid().unwrap_or_default());
+    }
+
+    fn written(&self) -> std::sync::MutexGuard<'_, HashMap<String, (Option<String>, RestoreSession)>> {
+        // Each entry is whole at any time, so a panic elsewhere leaves nothing half done.
+        self.written.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn on_error(restore: Arc<Guarded>, error: &Error, world: Arc<World>) -> Action {
+    let class = error.class();
+    world.context.metrics.reconciled(KIND, error.reason());
+    match class {
+        // Somebody else wrote first; nothing is wrong.
+        Class::Conflict => tracing::debug!(kind = KIND, name = restore.name_any(), error = error.chain(), "trying again"),
+        Class::Unavailable | Class::Forbidden | Class::Refused | Class::Internal => {
+            tracing::warn!(kind = KIND, name = restore.name_any(), error = error.chain(), "trying again");
+        }
+    }
+    Action::requeue(class.requeue())
 }

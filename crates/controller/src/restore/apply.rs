@@ -1,0 +1,125 @@
+//! Carries out a decision: the status first, then the effects in order, then the events. Every step may be repeated.
+
+use backproof_api::{Cause, RestoreSession, RestoreSessionStatus, run::PinnedObject};
+use k8s_openapi::api::batch::v1::Job;
+use kube::{
+    Api, ResourceExt as _,
+    api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
+};
+use serde_json::json;
+
+use super::{
+    decide::{Decision, Effect},
+    failure::Failure,
+    observe::{Recent, Sources},
+};
+use crate::{Error, error::Class, events::Events};
+
+/// What came of a decision.
+pub(crate) enum Applied {
+    /// Something was changed: decide again from the object as it is now.
+    Again(Box<RestoreSession>),
+    /// Nothing is left to do until something happens.
+    Settled(Box<RestoreSession>),
+}
+
+/// Carries out a decision about `restore`.
+pub(crate) async fn apply(sources: &Sources, events: &Events, restore: RestoreSession, decision: Decision, recent: &mut Recent) -> Result<Applied, Error> {
+    let makes_jobs = decision.effects.iter().any(|effect| matches!(effect, Effect::Create(_)));
+    let changed = restore.status.as_ref() != Some(&decision.status);
+    let mut current = restore;
+    // What a pass says while it makes Jobs is written with their record, in the next.
+    let written = changed && !makes_jobs;
+    if written {
+        current = write(sources, current, decision.status, recent).await?;
+    }
+    let mut again = written;
+    for effect in decision.effects {
+        again |= perform(sources, &current, effect, recent).await?;
+    }
+    if written {
+        for note in decision.notes {
+            events.on(&current, note).await;
+        }
+    }
+    let current = Box::new(current);
+    Ok(if again { Applied::Again(current) } else { Applied::Settled(current) })
+}
+
+async fn write(sources: &Sources, restore: RestoreSession, status: RestoreSessionStatus, recent: &mut Recent) -> Result<RestoreSession, Error> {
+    let (namespace, name) = (restore.namespace().unwrap_or_default(), restore.name_any());
+    let records = !status.jobs.is_empty();
+    let mut next = restore;
+    next.status = Some(status);
+    // Go's managedFields are of no use here, and would be sent back whole.
+    next.metadata.managed_fields = None;
+    let api = Api::<RestoreSession>::namespaced(sources.client.clone(), &namespace);
+    let written = api.replace_status(&name, &PostParams::default(), &next).await.map_err(Error::api(format!("write the status of RestoreSession {namespace}/{name}")))?;
+    if records && written.status.as_ref().is_none_or(|status| status.jobs.is_empty()) {
+        let text = "the API server drops status.jobs, without which no restore can be told from another; install Backproof's CRDs";
+        recent.refused = Some(Failure::new(Cause::Internal, text));
+    }
+    Ok(written)
+}
+
+/// Performs one effect; says whether to decide again at once.
+async fn perform(sources: &Sources, restore: &RestoreSession, effect: Effect, recent: &mut Recent) -> Result<bool, Error> {
+    match effect {
+        Effect::Create(job) => create(sources, *job, recent).await.map(|()| true),
+        // The Job's end is an event of its own.
+        Effect::Delete(job) => delete(sources, restore, job).await.map(|()| false),
+        Effect::Start { job, resource_version, seconds } => {
+            let api = Api::<Job>::namespaced(sources.client.clone(), &job.namespace);
+            let patch = json!({
+                "metadata": { "uid": job.uid, "resourceVersion": resource_version },
+                "spec": { "suspend": false, "activeDeadlineSeconds": seconds },
+            });
+            let started = api.patch(&job.name, &PatchParams::default(), &Patch::Merge(patch)).await;
+            recent.seen(started.map_err(Error::api(format!("start Job {}/{}", job.namespace, job.name)))?);
+            Ok(true)
+        }
+    }
+}
+
+async fn create(sources: &Sources, job: Job, recent: &mut Recent) -> Result<(), Error> {
+    let (namespace, name) = (job.namespace().unwrap_or_default(), job.name_any());
+    let what = format!("create Job {namespace}/{name}");
+    let api = Api::<Job>::namespaced(sources.client.clone(), &namespace);
+    match api.create(&PostParams::default(), &job).await.map_err(Error::api(what.clone())) {
+        Ok(made) => {
+            recent.made.insert(made.uid().unwrap_or_default());
+            recent.seen(made);
+            Ok(())
+        }
+        Err(error) if error.is_conflict() => {
+            // Whose it is, the next decision says.
+            let there = api.get_opt(&name).await.map_err(Error::api(format!("get Job {namespace}/{name}")))?;
+            recent.jobs.extend(there);
+            Ok(())
+        }
+        Err(error) => match error.class() {
+            Class::Refused => {
+                let text = format!("{}; mend restoreOption.addonInfo of the verifier, or the Addon and its Function", error.chain());
+                recent.refused = Some(Failure::new(Cause::VerifierInvalid, text));
+                Ok(())
+            }
+            Class::Conflict | Class::Unavailable | Class::Forbidden | Class::Internal => Err(error),
+        },
+    }
+}
+
+/// Removes a Job, but only on the word of a RestoreSession that is not out of date: what an older one does not record may
+/// be recorded by now.
+async fn delete(sources: &Sources, restore: &RestoreSession, job: PinnedObject) -> Result<(), Error> {
+    let now = sources.again(restore).await?;
+    if now.is_none_or(|now| now.uid() != restore.uid() || now.resource_version() != restore.resource_version()) {
+        return Ok(());
+    }
+    let api = Api::<Job>::namespaced(sources.client.clone(), &job.namespace);
+    let only_this = DeleteParams::foreground().preconditions(Preconditions { uid: Some(job.uid), resource_version: None });
+    match api.delete(&job.name, &only_this).await.map_err(Error::api(format!("delete Job {}/{}", job.namespace, job.name))) {
+        Err(error) if !error.is_not_found() && !error.is_conflict() => Err(error),
+        // Gone, or another one by now: either way not ours to delete.
+        Ok(_) | Err(_) => Ok(()),
+    }
+}

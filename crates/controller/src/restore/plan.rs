@@ -1,0 +1,318 @@
+//! From what was pinned and what is there now to the Jobs of a restore, or to the reason why there can be none. Pure.
+
+use backproof_api::{
+    Addon, BackupStorage, BackupVerifier, Cause, Driver, Executor, Function, FunctionSpec, Repository, RestoreSession, Snapshot, Task,
+    run::{PinnedComponent, PinnedObject},
+    shared::{AddonInfo, FromNamespaces, TaskReference, Wire},
+    template::{TemplateError, Variables, expand_object},
+};
+use k8s_openapi::api::{
+    batch::v1::Job,
+    core::v1::{EnvVar, PersistentVolumeClaim},
+};
+use kube::{
+    ResourceExt,
+    core::{Selector, SelectorExt as _},
+};
+
+use super::{
+    Owner,
+    failure::Failure,
+    job::{self, Parts},
+    resolve::{is_ours, resolve, restore_task, unchanged},
+    settings::{Profile, Wishes},
+    target,
+    variables::{About, for_container, variables},
+    volumes::{self, Volumes},
+};
+use crate::{
+    Config,
+    storage::{self, HostPath, Place},
+};
+
+/// What the installation allows and gives.
+#[derive(Clone, Copy)]
+pub(crate) struct Installation<'a> {
+    pub(crate) config: &'a Config,
+    /// The proxy settings of the controller itself, which executors get too.
+    pub(crate) proxies: &'a [EnvVar],
+}
+
+/// Everything that is looked up before the Jobs are made.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Inputs {
+    pub(crate) verifier: Option<BackupVerifier>,
+    pub(crate) snapshot: Option<Snapshot>,
+    pub(crate) repository: Option<Repository>,
+    pub(crate) storage: Option<BackupStorage>,
+    /// Labels of the session's namespace; looked up where the storage asks for them.
+    pub(crate) namespace_labels: std::collections::BTreeMap<String, String>,
+    pub(crate) addons: Vec<Addon>,
+    pub(crate) functions: Vec<Function>,
+    pub(crate) claim: Option<PersistentVolumeClaim>,
+    /// Claims of the workload that was backed up, in its namespace.
+    pub(crate) source: target::Source,
+}
+
+/// A Job to make.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Planned {
+    pub(crate) component: String,
+    pub(crate) job: Job,
+}
+
+/// The Jobs, one for each component, or why there can be none.
+pub(crate) fn plan(owner: &Owner, restore: &RestoreSession, inputs: &Inputs, installation: Installation<'_>) -> Result<Vec<Planned>, Failure> {
+    let run = &owner.run;
+    let namespace = restore.namespace().unwrap_or_default();
+    let target = &run.verifier.target.object;
+    if !installation.config.may_cross(&target.namespace, &namespace) {
+        let text = format!(
+            "the target lies in namespace {}, and a session of namespace {namespace} may not restore there; set the chart's value crossNamespace to {{{}: [{namespace}]}}",
+            target.namespace, target.namespace
+        );
+        return Err(Failure::new(Cause::CrossNamespaceNotAllowed, text));
+    }
+    target::supported(&run.verifier.target)?;
+    let verifier = found("BackupVerifier", &run.verifier.object, inputs.verifier.as_ref(), Cause::VerifierNotFound)?;
+    unchanged("BackupVerifier", &run.verifier.object, verifier)?;
+    let repository = found("Repository", &run.repository, inputs.repository.as_ref(), Cause::RepositoryObjectNotFound)?;
+    let storage = storage_of(repository, inputs, &namespace)?;
+    let snapshot_pin = PinnedObject { namespace: String::new(), name: run.snapshot.name.clone(), uid: run.snapshot.uid.clone(), generation: 0 };
+    let snapshot = found("Snapshot", &snapshot_pin, inputs.snapshot.as_ref(), Cause::SnapshotObjectNotFound)?;
+    let (addon_info, reference) = addon_info(restore)?;
+    let (task, function) = executor(owner, addon_info, reference, inputs, installation.config)?;
+    let facts = Facts { owner, restore, addon_info, reference, task, function, snapshot, repository, storage, installation, source: &inputs.source };
+    components(owner, snapshot)?;
+    target::exists(&run.verifier.target, inputs.claim.as_ref())?;
+    target::is_not_source(&run.verifier.target, snapshot, storage, &inputs.source)?;
+    run.snapshot.components.iter().map(|component| facts.planned(component)).collect()
+}
+
+struct Facts<'a> {
+    owner: &'a Owner,
+    restore: &'a RestoreSession,
+    addon_info: &'a AddonInfo,
+    reference: &'a TaskReference,
+    task: &'a Task,
+    function: &'a Function,
+    snapshot: &'a Snapshot,
+    repository: &'a Repository,
+    storage: &'a BackupStorage,
+    installation: Installation<'a>,
+    source: &'a target::Source,
+}
+
+impl Facts<'_> {
+    fn planned(&self, component: &PinnedComponent) -> Result<Planned, Failure> {
+        let namespace = &self.owner.run.verifier.target.object.namespace;
+        let profile = if self.installation.config.allows_unsafe(namespace) { Profile::Unrestricted } else { Profile::Restricted };
+        let host_path = match profile {
+            Profile::Restricted => HostPath::Refused,
+            Profile::Unrestricted => HostPath::Allowed,
+        };
+        let place = Place { namespace, host_path, copied_secret: None };
+        let access = storage::access(self.storage, self.repository, &component.path, place).map_err(|error| Failure::new(error.cause(), error.to_string()))?;
+        let host_paths = host_paths(self.snapshot, &component.name);
+        let about = About {
+            owner: self.owner,
+            component,
+            host_paths: &host_paths,
+            repository_url: &access.url,
+            allow_empty: self.owner.run.allow_empty,
+            image: &self.installation.config.image,
+        };
+        let variables = variables(self.task, self.reference, about)?;
+        let task_place = format!("Addon {}: spec.restoreTasks[{}]", self.owner.run.verifier.addon.name, self.task.name);
+        let task = expand_object(self.task, &variables, &task_place).map_err(template)?;
+        let function = expanded(self.function, &variables)?;
+        let template = self.addon_info.job_template.as_ref().and_then(|template| template.spec.as_ref());
+        let wishes = Wishes { function: function.spec.runtime_settings.as_ref(), addon: self.addon_info.container_runtime_settings.as_ref(), template };
+        if template.is_some_and(|spec| !spec.args.is_empty()) {
+            return Err(Failure::new(Cause::VerifierInvalid, "restoreOption.addonInfo.jobTemplate.spec.args is set, but the arguments are the Function's; give params or variables to the task instead"));
+        }
+        let added = volumes::added(&task, self.reference, template, &self.shielded())?;
+        volumes::check(&Volumes { volumes: Vec::new(), mounts: function.spec.volume_mounts.clone() }, &[])?;
+        allowed(wishes, &added, profile, namespace)?;
+        let own = volumes::own(&self.owner.run.verifier.target.object.name);
+        let parts = Parts {
+            owner: self.owner,
+            restore: self.restore,
+            component,
+            function: &function,
+            addon: self.addon_info,
+            access,
+            own,
+            added,
+            wishes,
+            profile,
+            proxies: self.installation.proxies,
+        };
+        Ok(Planned { component: component.name.clone(), job: job::job(parts) })
+    }
+
+    /// Claims of the Job's namespace that it may mount read-only at most.
+    fn shielded(&self) -> Vec<String> {
+        let namespace = &self.owner.run.verifier.target.object.namespace;
+        let storage = self.storage.spec.storage.as_ref().and_then(|backend| backend.local.as_ref()).and_then(|local| volumes::claim_of(&local.source));
+        let storage = storage.filter(|_| self.storage.namespace().as_ref() == Some(namespace)).map(str::to_owned);
+        storage.into_iter().chain(self.source.claims_in(namespace)).collect()
+    }
+}
+
+fn found<'a, K: ResourceExt>(kind: &str, pinned: &PinnedObject, there: Option<&'a K>, missing: Cause) -> Result<&'a K, Failure> {
+    let object = there.ok_or_else(|| Failure::new(missing, format!("{kind} {} does not exist any more", pinned.name)))?;
+    if !pinned.uid.is_empty() && object.uid().as_ref() != Some(&pinned.uid) {
+        return Err(Failure::new(missing, format!("{kind} {} was replaced by another of the same name after the session had started", pinned.name)));
+    }
+    Ok(object)
+}
+
+fn storage_of<'a>(repository: &Repository, inputs: &'a Inputs, namespace: &str) -> Result<&'a BackupStorage, Failure> {
+    let reference = repository.spec.storage_ref.clone().unwrap_or_default();
+    let storage = inputs.storage.as_ref().ok_or_else(|| {
+        let text = format!("Repository {}: spec.storageRef names BackupStorage {}/{}, which does not exist", repository.name_any(), reference.namespace_or(namespace), reference.name);
+        Failure::new(Cause::StorageObjectNotFound, text)
+    })?;
+    let own = storage.namespace().unwrap_or_default();
+    if own == namespace || usable_from_elsewhere(storage, inputs) {
+        return Ok(storage);
+    }
+    let text = format!("BackupStorage {own}/{}: spec.usagePolicy does not allow namespace {namespace}", storage.name_any());
+    Err(Failure::new(Cause::CrossNamespaceNotAllowed, text))
+}
+
+fn usable_from_elsewhere(storage: &BackupStorage, inputs: &Inputs) -> bool {
+    let allowed = storage.spec.usage_policy.as_ref().and_then(|policy| policy.allowed_namespaces.as_ref());
+    match allowed.and_then(|allowed| allowed.from.as_ref()) {
+        Some(Wire::Known(FromNamespaces::All)) => true,
+        Some(Wire::Known(FromNamespaces::Selector)) => {
+            let selector = allowed.and_then(|allowed| allowed.selector.clone()).map(Selector::try_from);
+            // A selector that selects everything must be written as All.
+            selector.and_then(Result::ok).is_some_and(|selector| !selector.selects_all() && selector.matches(&inputs.namespace_labels))
+        }
+        Some(Wire::Known(FromNamespaces::Same) | Wire::Other(_)) | None => false,
+    }
+}
+
+/// The Addon a restore uses, and the one task of it.
+pub(crate) fn addon_info(restore: &RestoreSession) -> Result<(&AddonInfo, &TaskReference), Failure> {
+    let missing = |field: &str| Failure::new(Cause::VerifierInvalid, format!("the verifier's {field} is not set"));
+    let info = restore.spec.addon.as_ref().ok_or_else(|| missing("restoreOption.addonInfo"))?;
+    match info.tasks.as_slice() {
+        [] => Err(missing("restoreOption.addonInfo.tasks")),
+        [task] => Ok((info, task)),
+        several => {
+            let names: Vec<&str> = several.iter().map(|task| task.name.as_str()).collect();
+            let text = format!("the verifier's restoreOption.addonInfo.tasks names {}; this version runs one task", names.join(", "));
+            Err(Failure::new(Cause::VerifierInvalid, text))
+        }
+    }
+}
+
+fn executor<'a>(owner: &Owner, info: &AddonInfo, reference: &TaskReference, inputs: &'a Inputs, config: &Config) -> Result<(&'a Task, &'a Function), Failure> {
+    let pinned = &owner.run.verifier;
+    let addon = resolve("Addon", &info.name, Cause::AddonNotFound, &inputs.addons)?;
+    unchanged("Addon", &pinned.addon, addon)?;
+    let task = restore_task(addon, &reference.name)?;
+    let place = format!("Addon {}: restore task {:?}", addon.name_any(), task.name);
+    match &task.executor {
+        None | Some(Wire::Known(Executor::Job)) => {}
+        Some(other @ (Wire::Known(Executor::Sidecar | Executor::EphemeralContainer | Executor::MultiLevelJob) | Wire::Other(_))) => {
+            return Err(Failure::new(Cause::ExecutorNotSupported, format!("{place} asks for the executor {other}; this version runs Jobs")));
+        }
+    }
+    restic(task.driver.as_ref(), &place)?;
+    let function = resolve("Function", &task.function, Cause::FunctionNotFound, &inputs.functions)?;
+    unchanged("Function", &pinned.function, function)?;
+    if !is_ours(function) && !config.foreign_functions {
+        let text = format!(
+            "{place} runs Function {}, which is not Backproof's (it lacks the label {}); use an Addon of Backproof's catalog, or set the chart's value foreignFunctions.enabled",
+            function.name_any(),
+            backproof_api::labels::IMPLEMENTS
+        );
+        return Err(Failure::new(Cause::ForeignFunctionNotAllowed, text));
+    }
+    Ok((task, function))
+}
+
+fn restic(driver: Option<&Wire<Driver>>, place: &str) -> Result<(), Failure> {
+    match driver {
+        None | Some(Wire::Known(Driver::Restic)) => Ok(()),
+        Some(
+            other @ (Wire::Known(
+                Driver::WalG | Driver::VolumeSnapshotter | Driver::Solr | Driver::Medusa | Driver::ClickHouseBackup | Driver::Neo4jAdmin,
+            )
+            | Wire::Other(_)),
+        ) => Err(Failure::new(Cause::DriverNotSupported, format!("{place} has the driver {other}; this version reads Restic"))),
+    }
+}
+
+/// Whether this version can restore every pinned component.
+fn components(owner: &Owner, snapshot: &Snapshot) -> Result<(), Failure> {
+    let pinned = &owner.run.snapshot.components;
+    if pinned.is_empty() {
+        return Err(Failure::new(Cause::NoComponentSelected, format!("task {:?} selects no component of Snapshot {}", owner.run.verifier.task, snapshot.name_any())));
+    }
+    for component in pinned {
+        let place = format!("component {:?} of Snapshot {}", component.name, snapshot.name_any());
+        let recorded = snapshot.status.as_ref().and_then(|status| status.components.get(&component.name));
+        restic(recorded.and_then(|component| component.driver.as_ref()), &place)?;
+        match component.restic_ids.as_slice() {
+            [] => return Err(Failure::new(Cause::DriverNotSupported, format!("{place} names no restic snapshot"))),
+            [id] if id.len() >= 8 && id.bytes().all(|byte| byte.is_ascii_hexdigit()) => {}
+            [id] => return Err(Failure::new(Cause::SnapshotNotFound, format!("{place} names the restic snapshot {id:?}, which is no id"))),
+            // Each would be restored over the one before, and so none proven beside the others.
+            several => {
+                let text = format!("{place} consists of {} restic snapshots; this version restores components of one", several.len());
+                return Err(Failure::new(Cause::DriverNotSupported, text));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn host_paths(snapshot: &Snapshot, component: &str) -> Vec<String> {
+    let component = snapshot.status.as_ref().and_then(|status| status.components.get(component));
+    component.iter().flat_map(|component| component.restic_stats.iter()).filter_map(|stats| Some(stats.summary.as_ref()?.host_path.clone())).collect()
+}
+
+/// The Function with its templates filled in.
+fn expanded(function: &Function, variables: &Variables) -> Result<Function, Failure> {
+    let in_container = for_container(variables);
+    let place = format!("Function {}: spec", function.name_any());
+    let spec = &function.spec;
+    let run = FunctionSpec { command: spec.command.clone(), args: spec.args.clone(), runtime_settings: spec.runtime_settings.clone(), ..FunctionSpec::default() };
+    let rest = FunctionSpec { command: Vec::new(), args: Vec::new(), runtime_settings: None, ..spec.clone() };
+    let both = (expand_object(&run, &in_container, &place), expand_object(&rest, variables, &place));
+    let (run, rest) = match both {
+        (Ok(run), Ok(rest)) => (run, rest),
+        (run, rest) => return Err(template([run.err(), rest.err()].into_iter().flatten().flatten().collect())),
+    };
+    if rest.image.is_empty() {
+        return Err(Failure::new(Cause::TemplateInvalid, format!("{place}.image is empty")));
+    }
+    let mut function = function.clone();
+    function.spec = FunctionSpec { command: run.command, args: run.args, runtime_settings: run.runtime_settings, ..rest };
+    Ok(function)
+}
+
+fn template(errors: Vec<TemplateError>) -> Failure {
+    let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    Failure::new(Cause::TemplateInvalid, texts.join("; "))
+}
+
+fn allowed(wishes: Wishes<'_>, added: &Volumes, profile: Profile, namespace: &str) -> Result<(), Failure> {
+    if let Some(name) = wishes.env().iter().map(|variable| &variable.name).find(|name| name.starts_with("BACKPROOF_")) {
+        return Err(Failure::new(Cause::VerifierInvalid, format!("the environment variable {name} is Backproof's own; leave it out of the settings of verifier, Addon and Function")));
+    }
+    let asked = wishes.unsafe_ones(&added.volumes);
+    match profile {
+        Profile::Unrestricted => Ok(()),
+        Profile::Restricted if asked.is_empty() => Ok(()),
+        Profile::Restricted => {
+            let text = format!("verifier, Addon or Function ask for {}; leave it out, or list namespace {namespace} in the chart's value unsafeNamespaces", asked.join(", "));
+            Err(Failure::new(Cause::UnsafeSettings, text))
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! The status of a RestoreSession: components, evidence, conditions and phase, written from what was judged. Pure.
+
+use backproof_api::{
+    Cause, ComponentRestoreStatus, RestorePhase, RestoreSessionStatus, Verdict,
+    condition::{self, Condition},
+    duration,
+    phase::{self, conditions as of, reasons},
+    report::{Finding, Report},
+    run::{Evidence, PinnedRun},
+};
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::failure::{Failure, cause_of};
+
+/// Most findings kept; the executor's own list is short already.
+const FINDINGS: usize = 20;
+/// Most characters of a finding's detail.
+const DETAIL: usize = 300;
+
+/// Which step a failure of the whole restore belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// What was asked for cannot be done.
+    Validation,
+    /// The Jobs could not be made or started.
+    Executor,
+    /// The Jobs ended before they were done.
+    Execution,
+}
+
+/// A moment as Kubernetes keeps it: whole seconds.
+fn time(at: Timestamp) -> Time {
+    Time(Timestamp::from_second(at.as_second()).unwrap_or(at))
+}
+
+/// Fills in what is known from the start.
+pub(crate) fn begin(status: &mut RestoreSessionStatus, run: &PinnedRun, generation: Option<i64>, now: Timestamp) {
+    status.observed_generation = generation.or(status.observed_generation);
+    if status.start_time.is_none() {
+        status.start_time = Some(time(now));
+    }
+    if let Ok(deadline) = run.deadline.parse() {
+        status.restore_deadline = Some(time(deadline));
+    }
+    for component in &run.snapshot.components {
+        status.components.entry(component.name.clone()).or_insert_with(|| ComponentRestoreStatus { phase: Some(RestorePhase::Pending.into()), ..ComponentRestoreStatus::default() });
+    }
+    // Upstream's rule takes 0 of 0 for Succeeded, so the number is never left out.
+    status.total_components = i32::try_from(status.components.len()).unwrap_or(i32::MAX);
+}
+
+/// Whether a component has ended.
+pub(crate) fn is_done(status: &RestoreSessionStatus, component: &str) -> bool {
+    status.components.get(component).and_then(|component| component.phase.as_ref()).and_then(|phase| phase.known()).is_some_and(RestorePhase::is_done)
+}
+
+/// Notes that a component's Job was started.
+pub(crate) fn running(status: &mut RestoreSessionStatus, component: &str) {
+    if let Some(component) = status.components.get_mut(component) {
+        component.phase = Some(RestorePhase::Running.into());
+    }
+}
+
+/// What ran, and how long.
+#[derive(Clone, Copy)]
+pub(crate) struct Ran<'a> {
+    pub(crate) image: &'a str,
+    pub(crate) took: SignedDuration,
+}
+
+/// Writes what a believed report says.
+pub(crate) fn reported(status: &mut RestoreSessionStatus, run: &PinnedRun, component: &str, report: &Report, ran: Ran<'_>) {
+    let evidence = status.evidence.get_or_insert_with(|| Evidence { not_covered: run.not_covered.clone(), ..Evidence::default() });
+    evidence.source = "Executor".into();
+    evidence.restored = evidence.restored.plus(report.restored);
+    evidence.read_back = evidence.read_back.plus(report.read_back);
+    let room = FINDINGS.saturating_sub(evidence.findings.len());
+    evidence.findings.extend(report.findings.iter().take(room).map(shortened));
+    evidence.restic_ids.extend(report.snapshot.iter().map(|snapshot| snapshot.id.clone()));
+    evidence.executor.clone_from(&report.executor);
+    evidence.repository = evidence.repository.take().or_else(|| report.repository.clone());
+    if !ran.image.is_empty() && !evidence.images.iter().any(|known| known == ran.image) {
+        evidence.images.push(ran.image.to_owned());
+    }
+    let failure = match report.outcome {
+        Verdict::Verified if report.read_back != report.restored => {
+            Some(Failure::new(Cause::ReadBackIncomplete, format!("component {component:?}: {:?} were restored, but {:?} read back", report.restored, report.read_back)))
+        }
+        Verdict::Verified => None,
+        Verdict::VerificationFailed | Verdict::Inconclusive | Verdict::Skipped => {
+            let cause = report.cause.unwrap_or(Cause::ExecutorFailed);
+            let text = report.error.clone().unwrap_or_else(|| cause.description().to_owned());
+            Some(Failure::new(cause, text))
+        }
+    };
+    let ended = ComponentRestoreStatus {
+        phase: Some(if failure.is_some() { RestorePhase::Failed } else { RestorePhase::Succeeded }.into()),
+        duration: duration::format(ran.took),
+        error: failure.map(|failure| failure.line()).unwrap_or_default(),
+        progress: None,
+    };
+    status.components.insert(component.to_owned(), ended);
+}
+
+fn shortened(finding: &Finding) -> Finding {
+    let cut = |text: &str| {
+        let mut short: String = text.chars().take(DETAIL).collect();
+        if short.len() < text.len() {
+            short.push('…');
+        }
+        short
+    };
+    Finding { kind: finding.kind, path: cut(&finding.path), detail: cut(&finding.detail) }
+}
+
+/// Writes that a component ended without a report.
+pub(crate) fn lost(status: &mut RestoreSessionStatus, component: &str, failure: &Failure) {
+    let component = status.components.entry(component.to_owned()).or_default();
+    component.phase = Some(RestorePhase::Failed.into());
+    component.error = failure.line();
+}
+
+/// Writes the condition that a failure belongs to.
+pub(crate) fn step(status: &mut RestoreSessionStatus, step: Step, failure: &Failure, now: Timestamp) {
+    let entry = |kind, value, reason, lead: &str| Condition::new(kind, value, reason).with_message(format!("{lead}. Reason: {:?}", failure.line()));
+    let new = match step {
+        Step::Validation => entry(of::VALIDATION_PASSED, condition::FALSE, reasons::VALIDATION_FAILED, "Failed to validate the restore"),
+        Step::Executor => entry(of::RESTORE_EXECUTOR_ENSURED, condition::FALSE, reasons::FAILED_TO_ENSURE_RESTORE_EXECUTOR, "Failed to ensure the restore executor"),
+        Step::Execution => entry(of::RESTORE_INCOMPLETE, condition::TRUE, reasons::RESTORE_EXECUTOR_TERMINATED, "The restore executor terminated before completion"),
+    };
+    condition::set(&mut status.conditions, new, time(now));
+}
+
+/// Writes that what was asked for can be done.
+pub(crate) fn validated(status: &mut RestoreSessionStatus, now: Timestamp) {
+    condition::set(&mut status.conditions, Condition::new(of::VALIDATION_PASSED, condition::TRUE, reasons::VALIDATION_PASSED), time(now));
+}
+
+/// Writes that every Job is made and recorded.
+pub(crate) fn ensured(status: &mut RestoreSessionStatus, now: Timestamp) {
+    condition::set(&mut status.conditions, Condition::new(of::RESTORE_EXECUTOR_ENSURED, condition::TRUE, reasons::ENSURED_RESTORE_EXECUTOR), time(now));
+}
+
+/// Whether everything is written: a closed status never changes.
+pub(crate) fn is_closed(status: &RestoreSessionStatus) -> bool {
+    condition::is_present(&status.conditions, of::METRICS_PUSHED)
+}
+
+/// Closes the status: what did not end is failed for `failure`, the components fold into the verdict, and the phase follows.
+pub(crate) fn close(status: &mut RestoreSessionStatus, failure: Option<&Failure>, now: Timestamp) {
+    if let Some(failure) = failure {
+        let open: Vec<String> = status.components.keys().filter(|component| !is_done(status, component)).cloned().collect();
+        for component in open {
+            lost(status, &component, failure);
+        }
+    }
+    let ends: Vec<(Verdict, Option<Failure>)> = status.components.values().map(end_of).collect();
+    let verdict = Verdict::fold(ends.iter().map(|(verdict, _)| *verdict));
+    let reason = ends.into_iter().find(|(end, _)| *end == verdict).and_then(|(_, failure)| failure);
+    let reason = reason.or_else(|| failure.cloned());
+    status.verdict = Some(verdict.into());
+    status.cause = reason.as_ref().map(|failure| failure.cause.into());
+    status.message = match (&reason, &status.evidence) {
+        (Some(failure), _) => failure.text.clone(),
+        (None, Some(evidence)) => {
+            let counts = evidence.restored;
+            format!("restored and read back {} files and {} directories, {}", counts.files, counts.directories, duration::size(counts.bytes))
+        }
+        (None, None) => String::new(),
+    };
+    let started = status.start_time.as_ref().map_or(now, |started| started.0);
+    status.completion_time = Some(time(now));
+    status.duration = duration::format(time(now).0.duration_since(started));
+    condition::set(&mut status.conditions, Condition::new(of::METRICS_PUSHED, condition::TRUE, reasons::PUSHED_METRICS), time(now));
+    status.phase = Some(phase::restore(status).into());
+}
+
+/// What one ended component comes to.
+fn end_of(component: &ComponentRestoreStatus) -> (Verdict, Option<Failure>) {
+    match component.phase.as_ref().and_then(|phase| phase.known()) {
+        Some(RestorePhase::Succeeded) => (Verdict::Verified, None),
+        Some(RestorePhase::Pending | RestorePhase::Running | RestorePhase::Failed | RestorePhase::Invalid | RestorePhase::Unknown) | None => {
+            let cause = cause_of(&component.error);
+            // A finding fails nothing; a component that failed for one was written by somebody else.
+            let cause = if cause.verdict() == Verdict::Verified { Cause::ExecutorFailed } else { cause };
+            let text = component.error.strip_prefix(&format!("{cause}: ")).unwrap_or(&component.error);
+            (cause.verdict(), Some(Failure::new(cause, text)))
+        }
+    }
+}

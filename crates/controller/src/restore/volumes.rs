@@ -1,0 +1,114 @@
+//! Volumes of a restore Job beside the repository: the target, the scratch directory, and what verifier and Addon add. Pure.
+
+use backproof_api::{
+    Cause, Task,
+    shared::{FlatPodSpec, TaskReference, TemplateVolumeSource, VolumeSource},
+};
+use k8s_openapi::api::core::v1::{
+    EmptyDirVolumeSource, EphemeralVolumeSource, PersistentVolumeClaimTemplate, PersistentVolumeClaimVolumeSource, Volume, VolumeMount,
+};
+
+use super::{failure::Failure, variables::TARGET_DIR};
+
+/// Upstream's scratch volume, and where it is mounted.
+const SCRATCH_VOLUME: &str = "kubestash-tmp-volume";
+/// Where the scratch volume is mounted.
+pub(crate) const SCRATCH_DIR: &str = "/kubestash-tmp";
+const TARGET_VOLUME: &str = "backproof-target";
+/// Everything below is ours alone.
+const OUR_DIR: &str = "/backproof";
+
+/// Volumes and the container's mounts of them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Volumes {
+    pub(crate) volumes: Vec<Volume>,
+    pub(crate) mounts: Vec<VolumeMount>,
+}
+
+/// The target and the scratch directory.
+pub(crate) fn own(claim: &str) -> Volumes {
+    let mount = |name: &str, path: &str| VolumeMount { name: name.to_owned(), mount_path: path.to_owned(), ..VolumeMount::default() };
+    Volumes {
+        volumes: vec![
+            Volume {
+                name: TARGET_VOLUME.into(),
+                persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource { claim_name: claim.to_owned(), read_only: None }),
+                ..Volume::default()
+            },
+            Volume { name: SCRATCH_VOLUME.into(), empty_dir: Some(EmptyDirVolumeSource::default()), ..Volume::default() },
+        ],
+        mounts: vec![mount(TARGET_VOLUME, TARGET_DIR), mount(SCRATCH_VOLUME, SCRATCH_DIR)],
+    }
+}
+
+/// What Addon and verifier add. `shielded` are claims that a Job may mount read-only at most: the repository's and the
+/// source's.
+pub(crate) fn added(task: &Task, given: &TaskReference, template: Option<&FlatPodSpec>, shielded: &[String]) -> Result<Volumes, Failure> {
+    let mut added = Volumes::default();
+    for declared in &task.volume_template {
+        let replaced = given.addon_volumes.iter().find(|volume| volume.name == declared.name).and_then(|volume| volume.source.as_ref());
+        if let Some(source) = replaced.or(declared.source.as_ref()) {
+            added.volumes.push(from_template(&declared.name, source));
+        }
+    }
+    let targets = given.target_volumes.as_ref();
+    if targets.is_some_and(|targets| !targets.volume_claim_templates.is_empty()) {
+        let text = format!("task {:?} sets targetVolumes.volumeClaimTemplates, which belong to a workload; the target is a PersistentVolumeClaim", given.name);
+        return Err(Failure::new(Cause::VerifierInvalid, text));
+    }
+    added.volumes.extend(targets.iter().flat_map(|targets| targets.volumes.iter()).map(backproof_api::shared::Volume::to_volume));
+    added.volumes.extend(template.iter().flat_map(|spec| spec.volumes.iter()).map(backproof_api::shared::Volume::to_volume));
+    added.mounts.extend(task.volume_mounts.iter().cloned());
+    added.mounts.extend(targets.iter().flat_map(|targets| targets.volume_mounts.iter().cloned()));
+    added.mounts.extend(template.iter().flat_map(|spec| spec.volume_mounts.iter().cloned()));
+    check(&added, shielded)?;
+    Ok(added)
+}
+
+/// Refuses what would hide a mount of ours or write to what is proven.
+pub(crate) fn check(added: &Volumes, shielded: &[String]) -> Result<(), Failure> {
+    for volume in &added.volumes {
+        if volume.name == SCRATCH_VOLUME || volume.name.starts_with("backproof-") {
+            let text = format!("a volume is named {:?}, which is Backproof's own; give it another name", volume.name);
+            return Err(Failure::new(Cause::VerifierInvalid, text));
+        }
+        if let Some(claim) = &volume.persistent_volume_claim
+            && claim.read_only != Some(true)
+            && shielded.contains(&claim.claim_name)
+        {
+            let text = format!(
+                "volume {:?} mounts the claim {}, which holds the backups or what was backed up; set its persistentVolumeClaim.readOnly to true, or leave it out",
+                volume.name, claim.claim_name
+            );
+            return Err(Failure::new(Cause::UnsafeSettings, text));
+        }
+    }
+    for mount in &added.mounts {
+        let path = format!("{}/", mount.mount_path.trim_end_matches('/'));
+        let ours = |dir: &str| path.starts_with(&format!("{dir}/")) || format!("{dir}/").starts_with(&path);
+        if ours(OUR_DIR) || ours(SCRATCH_DIR) || ours("/dev") || ours("/proc") {
+            let text = format!("volume {:?} is mounted at {}, which is Backproof's own place; mount it elsewhere", mount.name, mount.mount_path);
+            return Err(Failure::new(Cause::VerifierInvalid, text));
+        }
+    }
+    Ok(())
+}
+
+fn from_template(name: &str, source: &TemplateVolumeSource) -> Volume {
+    let mut volume = source.source.to_volume(name);
+    if let Some(template) = &source.volume_claim_template {
+        // A claim that is made for the executor lives as long as its pod.
+        volume.ephemeral = Some(EphemeralVolumeSource {
+            volume_claim_template: Some(PersistentVolumeClaimTemplate {
+                metadata: template.metadata.as_ref().map(backproof_api::shared::PartialObjectMeta::to_meta),
+                spec: template.spec.clone().unwrap_or_default(),
+            }),
+        });
+    }
+    volume
+}
+
+/// The claim a storage lies on, if it lies on one.
+pub(crate) fn claim_of(source: &VolumeSource) -> Option<&str> {
+    source.persistent_volume_claim.as_ref().map(|claim| claim.claim_name.as_str())
+}

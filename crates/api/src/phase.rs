@@ -6,6 +6,11 @@
 //! could not be ensured, and a BackupVerified whatever the verifier's type. [`unproven`] says where that was forgotten.
 //! The rules stand in `upstream/phases.tsv`; every row there is a test.
 
+pub mod conditions;
+pub mod reasons;
+
+use conditions as of;
+
 use crate::{
     condition::{Condition, is_false, is_present, is_true},
     kinds::{
@@ -15,93 +20,6 @@ use crate::{
     shared::Wire,
 };
 
-/// Types of conditions, as on the wire.
-pub mod conditions {
-    /// BackupVerificationSession: the Snapshot was already proven.
-    pub const BACKUP_VERIFICATION_SKIPPED: &str = "BackupVerificationSkipped";
-    /// BackupVerificationSession: the verifier's Job could be made.
-    pub const VERIFICATION_EXECUTOR_ENSURED: &str = "VerificationExecutorEnsured";
-    /// BackupVerificationSession: the backup was restored.
-    pub const RESTORE_SUCCEEDED: &str = "RestoreSucceeded";
-    /// BackupVerificationSession: every check holds.
-    pub const BACKUP_VERIFIED: &str = "BackupVerified";
-    /// BackupVerificationSession: older sessions were cleaned; the closing mark.
-    pub const VERIFICATION_SESSION_HISTORY_CLEANED: &str = "VerificationSessionHistoryCleaned";
-    /// RestoreSession: metrics were pushed; the closing mark.
-    pub const METRICS_PUSHED: &str = "MetricsPushed";
-    /// RestoreSession, BackupConfiguration: the object can work as written.
-    pub const VALIDATION_PASSED: &str = "ValidationPassed";
-    /// RestoreSession: the target exists.
-    pub const RESTORE_TARGET_FOUND: &str = "RestoreTargetFound";
-    /// RestoreSession: the hooks before it ran well.
-    pub const PRE_RESTORE_HOOKS_EXECUTION_SUCCEEDED: &str = "PreRestoreHooksExecutionSucceeded";
-    /// RestoreSession: the hooks after it ran well.
-    pub const POST_RESTORE_HOOKS_EXECUTION_SUCCEEDED: &str = "PostRestoreHooksExecutionSucceeded";
-    /// RestoreSession: the restore Jobs could be made.
-    pub const RESTORE_EXECUTOR_ENSURED: &str = "RestoreExecutorEnsured";
-    /// RestoreSession: a Job ended before it was done; True is bad.
-    pub const RESTORE_INCOMPLETE: &str = "RestoreIncomplete";
-    /// Snapshot: its metadata is in the backend.
-    pub const SNAPSHOT_METADATA_UPLOADED: &str = "SnapshotMetadataUploaded";
-    /// Snapshot: the Repository lists it.
-    pub const RECENT_SNAPSHOT_LIST_UPDATED: &str = "RecentSnapshotListUpdated";
-    /// Snapshot: a Job ended before it was done; True is bad.
-    pub const BACKUP_INCOMPLETE: &str = "BackupIncomplete";
-    /// Repository: it is initialized.
-    pub const REPOSITORY_INITIALIZED: &str = "RepositoryInitialized";
-    /// BackupStorage: it is initialized.
-    pub const BACKEND_INITIALIZED: &str = "BackendInitialized";
-    /// BackupStorage: its Secret exists.
-    pub const BACKEND_SECRET_FOUND: &str = "BackendSecretFound";
-    /// Session of a BackupConfiguration: its CronJob exists.
-    pub const SCHEDULER_ENSURED: &str = "SchedulerEnsured";
-}
-
-/// Reasons of conditions: what goes with True and with False.
-pub mod reasons {
-    /// BackupVerificationSkipped True.
-    pub const SNAPSHOT_ALREADY_VERIFIED: &str = "SnapshotAlreadyVerified";
-    /// VerificationExecutorEnsured True.
-    pub const ENSURED_VERIFICATION_EXECUTOR: &str = "SuccessfullyEnsuredVerificationExecutor";
-    /// VerificationExecutorEnsured False.
-    pub const FAILED_TO_ENSURE_VERIFICATION_EXECUTOR: &str = "FailedToEnsureVerificationExecutor";
-    /// RestoreSucceeded True.
-    pub const RESTORED_BACKUP: &str = "SuccessfullyRestoredBackup";
-    /// RestoreSucceeded False.
-    pub const FAILED_TO_RESTORE_BACKUP: &str = "FailedToRestoreBackup";
-    /// BackupVerified True.
-    pub const VERIFIED_BACKUP: &str = "SuccessfullyVerifiedBackup";
-    /// BackupVerified False.
-    pub const FAILED_TO_VERIFY_BACKUP: &str = "FailedToVerifyBackup";
-    /// VerificationSessionHistoryCleaned True.
-    pub const CLEANED_HISTORY: &str = "SuccessfullyCleanedVerificationSessionHistory";
-    /// VerificationSessionHistoryCleaned False; read, never written by Backproof.
-    pub const FAILED_TO_CLEAN_HISTORY: &str = "FailedToCleanVerificationSessionHistory";
-    /// MetricsPushed True.
-    pub const PUSHED_METRICS: &str = "SuccessfullyPushedMetrics";
-    /// MetricsPushed False.
-    pub const FAILED_TO_PUSH_METRICS: &str = "FailedToPushMetrics";
-    /// ValidationPassed True.
-    pub const VALIDATION_PASSED: &str = "ResourceValidationPassed";
-    /// ValidationPassed False.
-    pub const VALIDATION_FAILED: &str = "ResourceValidationFailed";
-    /// RestoreTargetFound False.
-    pub const UNABLE_TO_CHECK_TARGET: &str = "UnableToCheckTargetAvailability";
-    /// RestoreExecutorEnsured True.
-    pub const ENSURED_RESTORE_EXECUTOR: &str = "SuccessfullyEnsuredRestoreExecutor";
-    /// RestoreExecutorEnsured False.
-    pub const FAILED_TO_ENSURE_RESTORE_EXECUTOR: &str = "FailedToEnsureRestoreExecutor";
-    /// RestoreIncomplete True.
-    pub const RESTORE_EXECUTOR_TERMINATED: &str = "RestoreExecutorTerminatedBeforeCompletion";
-    /// RepositoryInitialized True.
-    pub const REPOSITORY_INITIALIZED: &str = "RepositoryInitializationSucceeded";
-    /// SnapshotMetadataUploaded True.
-    pub const UPLOADED_SNAPSHOT_METADATA: &str = "SuccessfullyUploadedSnapshotMetadata";
-    /// RecentSnapshotListUpdated True.
-    pub const UPDATED_RECENT_SNAPSHOT_LIST: &str = "SuccessfullyUpdatedRecentSnapshotList";
-}
-
-use conditions as of;
 
 /// Phase of a BackupVerificationSession.
 pub fn verification(conditions: &[Condition]) -> VerificationPhase {

@@ -29,15 +29,11 @@ explain() {
 
 image=localhost/backproof/backproof:dev
 digest=
-restart=no
 if [[ $BACKPROOF_CLUSTER == local ]]; then
   core=$("$HACK/image.sh" core)
   restic=$("$HACK/image.sh" restic)
   "$HACK/cluster.sh" load "$core" "$restic"
-  # The tag stays the same when the image changes, so Kubernetes would see no reason for new pods.
   digest=$(cut -d ' ' -f 2 "$core.id")
-  installed=$(kubectl get namespace "$NAMESPACE" --ignore-not-found -o "jsonpath={.metadata.annotations.backproof\.dev/local-image}")
-  if [[ -n $installed && $installed != "$digest" ]]; then restart=yes; fi
 else
   image=${IMAGE:-}
   [[ -n $image ]] || die "CLUSTER=external needs IMAGE=REGISTRY/backproof:TAG, which the cluster can pull (see Dockerfile)"
@@ -45,22 +41,22 @@ fi
 values=$(image_values "$image")
 mapfile -t values <<<"$values"
 
-helm_upgrade() {
-  helm upgrade --install backproof "$HACK/../charts/backproof" --namespace "$NAMESPACE" --create-namespace \
-    --wait --timeout 3m "${values[@]}" && restart_pods
-}
+# The tag stays the same when the image changes, so Kubernetes sees no reason for new pods: the namespace remembers
+# what they were made from.
+remember() { kubectl annotate namespace "$NAMESPACE" --overwrite "backproof.dev/local-image=$digest" >/dev/null; }
 
-restart_pods() {
-  [[ $restart == yes ]] || return 0
-  kubectl -n "$NAMESPACE" rollout restart deployment "${DEPLOYMENTS[@]}" || return
-  local deployment
-  for deployment in "${DEPLOYMENTS[@]}"; do
-    kubectl -n "$NAMESPACE" rollout status "deployment/$deployment" --timeout=2m || return
-  done
-}
-
-if ! (step "installing the chart with $image" helm_upgrade); then
+if [[ -n $digest ]]; then
+  installed=$(kubectl get namespace "$NAMESPACE" --ignore-not-found -o 'jsonpath={.metadata.annotations.backproof\.dev/local-image}')
+  if [[ -n $installed && $installed != "$digest" ]]; then
+    kubectl -n "$NAMESPACE" rollout restart deployment >/dev/null
+    remember
+  fi
+fi
+result=0
+(step "installing the chart with $image" helm upgrade --install backproof "$HACK/../charts/backproof" \
+  --namespace "$NAMESPACE" --create-namespace --wait --timeout 2m "${values[@]}") || result=$?
+if [[ -n $digest ]]; then remember || true; fi
+if ((result != 0)); then
   explain
   die "the chart did not come up"
 fi
-if [[ -n $digest ]]; then kubectl annotate namespace "$NAMESPACE" --overwrite "backproof.dev/local-image=$digest" >/dev/null; fi

@@ -2,6 +2,7 @@
 //!
 //! Invariant: nothing here, or below, can write to a repository. The store type has no method that does.
 
+mod discover;
 mod repo;
 mod restore;
 mod store;
@@ -34,6 +35,8 @@ enum Command {
     Wipe(target::WipeArgs),
     /// Make the verification session a CronJob's tick asks for.
     Trigger(trigger::Args),
+    /// Make a Snapshot object of each restic snapshot in a repository.
+    Discover(discover::Args),
 }
 
 fn main() -> ExitCode {
@@ -50,5 +53,6 @@ fn main() -> ExitCode {
         Command::Restore(args) => restore::run(args),
         Command::Wipe(args) => target::wipe_command(&args),
         Command::Trigger(args) => trigger::run(args),
+        Command::Discover(args) => discover::run(&args),
     }
 }

@@ -54,6 +54,8 @@ pub(crate) struct Snapshot {
     pub(crate) paths: Vec<String>,
     #[serde(default)]
     pub(crate) hostname: String,
+    #[serde(default, deserialize_with = "nullable")]
+    pub(crate) tags: Vec<String>,
 }
 
 /// A lock file.

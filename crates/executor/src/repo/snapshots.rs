@@ -44,7 +44,8 @@ impl Repository {
         latest.map(|(_, id, snapshot)| (id, snapshot)).ok_or_else(none)
     }
 
-    fn read_snapshot(&self, id: Id) -> Result<Option<Snapshot>, Finding> {
+    /// A snapshot file; `None` if it is not there any more.
+    pub(crate) fn read_snapshot(&self, id: Id) -> Result<Option<Snapshot>, Finding> {
         let file = File::Named(Folder::Snapshots, id);
         let Some(plain) = self.named(file, id, Cause::SnapshotDamaged)? else { return Ok(None) };
         let damaged = |error| Finding { kind: Cause::SnapshotDamaged, path: file.path(), detail: format!("it cannot be parsed: {error}") };

@@ -105,7 +105,7 @@ fn open(store: Store, passwords: &[Vec<u8>], run: &Run) -> Result<Repository, Fi
 }
 
 /// The passwords to try: as given, and without the line's end that editors add to files.
-fn passwords() -> Result<Vec<Vec<u8>>, Finding> {
+pub(crate) fn passwords() -> Result<Vec<Vec<u8>>, Finding> {
     use std::os::unix::ffi::OsStringExt as _;
     if let Some(password) = std::env::var_os("RESTIC_PASSWORD").filter(|password| !password.is_empty()) {
         return Ok(vec![password.into_vec()]);

@@ -4,6 +4,8 @@
 //! the types), no `nullable`, no formats that Kubernetes does not know, both markers for int-or-string, one line per
 //! description, no `anyOf` or `oneOf`. Generated, not written by hand, so that types and schema cannot drift apart.
 
+use std::sync::LazyLock;
+
 use kube::{CustomResourceExt, core::schema::StructuralSchemaRewriter};
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
@@ -13,8 +15,8 @@ use crate::kinds::{
     Snapshot,
 };
 
-/// Kind, group and plural of every kind, with its CustomResourceDefinition.
-pub fn all() -> Vec<Definition> {
+/// Every kind, made once: the schemas are large.
+static ALL: LazyLock<Vec<Definition>> = LazyLock::new(|| {
     vec![
         definition::<BackupVerificationSession>(),
         definition::<BackupVerifier>(),
@@ -27,6 +29,11 @@ pub fn all() -> Vec<Definition> {
         definition::<Addon>(),
         definition::<Function>(),
     ]
+});
+
+/// Kind, group and plural of every kind, with its CustomResourceDefinition.
+pub fn all() -> &'static [Definition] {
+    &ALL
 }
 
 /// A CustomResourceDefinition as JSON, and what files about it are named after.

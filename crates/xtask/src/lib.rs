@@ -29,12 +29,12 @@ pub fn root() -> PathBuf {
 pub fn files() -> anyhow::Result<BTreeMap<PathBuf, String>> {
     let definitions = crd::all();
     let mut files = BTreeMap::new();
-    for definition in &definitions {
+    for definition in definitions {
         files.insert(crd_path(definition), format!("{MARK}{}", yaml::document(&definition.object)?));
     }
     files.extend(rights::files()?);
-    files.extend(schemas::files(&definitions)?);
-    files.insert("docs/reference/api.md".into(), reference::page(&definitions));
+    files.extend(schemas::files(definitions)?);
+    files.insert("docs/reference/api.md".into(), reference::page(definitions));
     Ok(files)
 }
 

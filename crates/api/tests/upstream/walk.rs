@@ -1,6 +1,9 @@
 //! Walks the rows over a schema, and the schema over the rows.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+};
 
 use serde_json::{Value, json};
 
@@ -24,11 +27,11 @@ const DECIDED: [&str; 9] = [
 
 /// The tables, which of their rows were used, and what is wrong.
 pub(crate) struct Walk {
-    fields: Vec<Line>,
-    shared: BTreeMap<String, Vec<Line>>,
-    embedded: BTreeMap<String, Vec<Line>>,
-    structure: BTreeMap<String, Vec<Line>>,
-    ours: Vec<Line>,
+    fields: Rc<Vec<Line>>,
+    shared: BTreeMap<String, Rc<Vec<Line>>>,
+    embedded: BTreeMap<String, Rc<Vec<Line>>>,
+    structure: BTreeMap<String, Rc<Vec<Line>>>,
+    ours: Rc<Vec<Line>>,
     used: BTreeSet<String>,
     /// What is wrong.
     pub(crate) faults: Vec<String>,
@@ -48,14 +51,14 @@ impl Walk {
             for line in read(name) {
                 groups.entry(line.get("owner").to_owned()).or_default().push(line);
             }
-            groups
+            groups.into_iter().map(|(owner, lines)| (owner, Rc::new(lines))).collect()
         };
         Self {
-            fields: read("fields.tsv"),
+            fields: Rc::new(read("fields.tsv")),
             shared: group("shared.tsv"),
             embedded: group("embedded.tsv"),
             structure: group("structure.tsv"),
-            ours: read("ours.tsv"),
+            ours: Rc::new(read("ours.tsv")),
             used: BTreeSet::new(),
             faults: Vec::new(),
         }
@@ -79,7 +82,7 @@ impl Walk {
     /// Every row was used by some kind.
     pub(crate) fn finish(mut self) -> Vec<String> {
         let tables = [&self.shared, &self.embedded, &self.structure];
-        let rows = self.fields.iter().chain(&self.ours).chain(tables.into_iter().flat_map(|table| table.values().flatten()));
+        let rows = self.fields.iter().chain(self.ours.iter()).chain(tables.into_iter().flat_map(|table| table.values().flat_map(|lines| lines.iter())));
         let unused: Vec<_> = rows.filter(|line| !self.used.contains(&line.place)).map(|line| format!("{}: nothing in any CRD answers to it", line.place)).collect();
         self.faults.extend(unused);
         self.faults
@@ -128,8 +131,8 @@ impl Walk {
         explained.fields.insert(path.to_owned());
         if let Some(name) = wanted.strip_prefix("k8s:") {
             explained.embedded.insert(path.to_owned());
-            for row in self.embedded.get(name).cloned().unwrap_or_default() {
-                self.embedded_row(kind, root, path, &row);
+            for row in self.embedded.get(name).cloned().unwrap_or_default().iter() {
+                self.embedded_row(kind, root, path, row);
             }
         }
         let simple = match wanted {
@@ -165,7 +168,7 @@ impl Walk {
             return;
         }
         let Some(rows) = self.shared.get(wanted).cloned() else { return self.fault(kind, path, line, &format!("has the unknown type {wanted}")) };
-        for row in &rows {
+        for row in rows.iter() {
             self.row(kind, root, path, row, explained);
         }
         self.marks(kind, wanted, path, root);
@@ -191,7 +194,7 @@ impl Walk {
 
     /// How lists and maps of a type merge.
     fn marks(&mut self, kind: &str, owner: &str, base: &str, root: &Value) {
-        for line in self.structure.get(owner).cloned().unwrap_or_default() {
+        for line in self.structure.get(owner).cloned().unwrap_or_default().iter() {
             self.used.insert(line.place.clone());
             let path = [base, line.get("path")].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(".");
             let found = resolve(root, &path).and_then(|node| node.get(line.get("key"))).map(|value| match value {
@@ -199,7 +202,7 @@ impl Walk {
                 other => other.as_str().unwrap_or_default().to_owned(),
             });
             if found.as_deref() != Some(line.get("value")) {
-                self.fault(kind, &path, &line, &format!("{} is {found:?}", line.get("key")));
+                self.fault(kind, &path, line, &format!("{} is {found:?}", line.get("key")));
             }
         }
     }

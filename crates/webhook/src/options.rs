@@ -1,0 +1,55 @@
+//! The command line.
+
+use std::{net::SocketAddr, time::Duration};
+
+use clap::Parser;
+
+/// Validates BackupVerificationSessions and BackupVerifiers on admission.
+#[derive(Clone, Debug, Parser)]
+#[command(version)]
+pub struct Options {
+    /// Namespace of the Service and of the Secret with the certificate.
+    #[arg(long, env = "POD_NAMESPACE", default_value = "backproof-system")]
+    pub namespace: String,
+    /// Address that admission reviews are served at, over TLS.
+    #[arg(long, default_value = "0.0.0.0:9443")]
+    pub listen: SocketAddr,
+    /// Address of /healthz, /readyz and /metrics, over plain HTTP.
+    #[arg(long, default_value = "0.0.0.0:8081")]
+    pub health_listen: SocketAddr,
+    /// Service the API server calls; the certificate is made for its names.
+    #[arg(long, default_value = "backproof-webhook")]
+    pub service: String,
+    /// Secret that holds CA, certificate and keys; made if it does not exist.
+    #[arg(long, default_value = "backproof-webhook-tls")]
+    pub secret: String,
+    /// ValidatingWebhookConfiguration whose caBundle is kept right.
+    #[arg(long, default_value = "backproof-webhook")]
+    pub configuration: String,
+    /// Further DNS name or IP address the certificate is made for; may be given several times.
+    #[arg(long = "also-known-as")]
+    pub also_known_as: Vec<String>,
+    /// Seconds to go on serving after the signal to stop, until nobody sends requests here any more.
+    #[arg(long, default_value_t = 5)]
+    pub drain_seconds: u64,
+}
+
+impl Options {
+    /// Every name the API server may call this service by.
+    pub fn names(&self) -> Vec<String> {
+        let Self { service, namespace, .. } = self;
+        let mut names = vec![
+            format!("{service}.{namespace}.svc"),
+            format!("{service}.{namespace}.svc.cluster.local"),
+            format!("{service}.{namespace}"),
+            service.clone(),
+        ];
+        names.extend(self.also_known_as.iter().cloned());
+        names
+    }
+
+    /// How long to go on serving after the signal to stop.
+    pub fn drain(&self) -> Duration {
+        Duration::from_secs(self.drain_seconds)
+    }
+}

@@ -1,0 +1,394 @@
+//! The real program behind a real API server, registered and allowed by what the chart installs; people's side by kubectl.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::TcpStream,
+    path::PathBuf,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use backproof_testing::{ApiServer, Process, chart, client, free_port, tool, wait};
+use k8s_openapi::api::{admissionregistration::v1::ValidatingWebhookConfiguration, core::v1::Secret};
+use kube::{
+    Api,
+    api::{Patch, PatchParams, PostParams},
+};
+use serde_json::{Value, json};
+
+use crate::memory::world;
+
+const ACCOUNT: &str = "system:serviceaccount:backproof-system:backproof-webhook";
+const SOON: Duration = Duration::from_secs(60);
+const SNAPSHOT: &str = "demo-storage-sample-backup-freq-backup-1730194080";
+
+/// What is changed in the spec of a session that may be created.
+type Change<'a> = &'a dyn Fn(&mut Value);
+
+/// A replica of the webhook, outside of the cluster.
+struct Replica {
+    process: Process,
+    reviews: u16,
+    health: u16,
+}
+
+impl Replica {
+    fn start(server: &ApiServer, reviews: u16) -> Result<Self> {
+        let health = free_port()?;
+        let mut command = Command::new(env!("CARGO_BIN_EXE_backproof-webhook"));
+        command
+            .env("KUBECONFIG", server.kubeconfig_of(ACCOUNT)?)
+            .env_remove("RUST_LOG")
+            .args(["--also-known-as=127.0.0.1", "--drain-seconds=0"])
+            .args([format!("--listen=127.0.0.1:{reviews}"), format!("--health-listen=127.0.0.1:{health}")]);
+        let log = server.directory().join(format!("webhook-{reviews}-{health}.log"));
+        Ok(Self { process: Process::start(command, log)?, reviews, health })
+    }
+
+    fn readiness(&self) -> Result<String> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.health))?;
+        write!(stream, "GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer.rsplit("\r\n\r\n").next().unwrap_or_default().to_owned())
+    }
+
+    async fn ready(&self) -> Result<()> {
+        let ready = wait(SOON, async || {
+            let answer = self.readiness()?;
+            ensure!(answer == "ok\n", "{answer}");
+            Ok(true)
+        });
+        ready.await.with_context(|| format!("the webhook is not ready; its log:\n{}", self.process.output()))
+    }
+}
+
+/// Runs kubectl as administrator; returns whether it succeeded, and everything it printed.
+fn kubectl(server: &ApiServer, arguments: &[&str], input: &str) -> Result<(bool, String)> {
+    let mut child = Command::new(tool("kubectl")?)
+        .arg("--kubeconfig")
+        .arg(server.kubeconfig())
+        .args(arguments)
+        .env("HOME", server.directory())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    child.stdin.take().context("no input")?.write_all(input.as_bytes())?;
+    let output = child.wait_with_output()?;
+    Ok((output.status.success(), String::from_utf8([output.stdout, output.stderr].concat())?))
+}
+
+/// The chart's kinds; but anything goes as a Snapshot, as it does under the schemas of some other versions.
+fn kinds() -> Result<Vec<Value>> {
+    let mut kinds = chart(&["crds.yaml"])?;
+    let snapshot = kinds.iter_mut().find(|kind| kind["metadata"]["name"] == "snapshots.storage.kubestash.com").context("no Snapshot")?;
+    snapshot["spec"]["versions"][0]["schema"]["openAPIV3Schema"] = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    Ok(kinds)
+}
+
+/// The chart's registration, with the service replaced by the address the program has in this test.
+fn registration(reviews: u16) -> Result<Vec<Value>> {
+    let mut objects = chart(&["webhook.yaml"])?;
+    objects.retain(|object| object["kind"] == "ValidatingWebhookConfiguration");
+    for webhook in objects.iter_mut().flat_map(|object| object["webhooks"].as_array_mut().unwrap()) {
+        let path = webhook["clientConfig"]["service"]["path"].as_str().context("no path")?.to_owned();
+        webhook["clientConfig"] = json!({"url": format!("https://127.0.0.1:{reviews}{path}")});
+    }
+    Ok(objects)
+}
+
+fn namespace(name: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+}
+
+fn malformed_snapshot(name: &str) -> Value {
+    json!({
+        "apiVersion": "storage.kubestash.com/v1alpha1",
+        "kind": "Snapshot",
+        "metadata": {"name": name, "namespace": "foreign"},
+        "spec": {"repository": ["not", "a", "name"], "session": 7},
+    })
+}
+
+/// The world of the validator's tests in a real API server, with a second repository that has a Snapshot of its own.
+async fn populate(server: &ApiServer) -> Result<()> {
+    let world = world();
+    let mut other_repository = world["repository"].clone();
+    other_repository["metadata"]["name"] = json!("other-storage");
+    let mut other_snapshot = world["snapshot"].clone();
+    other_snapshot["metadata"]["name"] = json!("other-snapshot");
+    other_snapshot["spec"]["repository"] = json!("other-storage");
+    let mut running = world["snapshot"].clone();
+    running["metadata"]["name"] = json!("running-snapshot");
+    running["status"] = json!({"phase": "Running"});
+    let mut unverified = world["configuration"].clone();
+    unverified["metadata"] = json!({"name": "no-verifier", "namespace": "demo"});
+    unverified["spec"]["sessions"][0]["repositories"][0]["backupVerifier"]["name"] = json!("missing-verifier");
+    let objects = [
+        world["configuration"].clone(),
+        unverified,
+        world["verifier"].clone(),
+        world["repository"].clone(),
+        other_repository,
+        world["snapshot"].clone(),
+        other_snapshot,
+        running,
+    ];
+    server.apply(&objects).await?;
+    for snapshot in objects.iter().filter(|object| object["kind"] == "Snapshot") {
+        let api = Api::<backproof_api::Snapshot>::namespaced(server.client.clone(), "demo");
+        let status = json!({"status": snapshot["status"]});
+        api.patch_status(snapshot["metadata"]["name"].as_str().unwrap(), &PatchParams::default(), &Patch::Merge(status)).await?;
+    }
+    Ok(())
+}
+
+/// A session without the UID of an owner, which only the API server knows.
+fn session(name: &str, change: Change<'_>) -> Value {
+    let mut session = world()["session"].clone();
+    session["metadata"] = json!({"name": name, "namespace": "demo"});
+    change(&mut session["spec"]);
+    session
+}
+
+fn create(server: &ApiServer, object: &Value) -> Result<(bool, String)> {
+    kubectl(server, &["create", "-f", "-"], &object.to_string())
+}
+
+async fn bundle(server: &ApiServer) -> Result<Vec<u8>> {
+    let api = Api::<ValidatingWebhookConfiguration>::all(server.client.clone());
+    let webhooks = api.get("backproof-webhook").await?.webhooks.unwrap_or_default();
+    let mut bundles: Vec<_> = webhooks.into_iter().map(|webhook| webhook.client_config.ca_bundle.unwrap_or_default().0).collect();
+    bundles.dedup();
+    ensure!(bundles.len() == 1, "the webhooks of one registration trust different CAs");
+    Ok(bundles.remove(0))
+}
+
+fn secrets(server: &ApiServer) -> Api<Secret> {
+    Api::namespaced(server.client.clone(), "backproof-system")
+}
+
+async fn start() -> Result<(ApiServer, Replica)> {
+    let server = ApiServer::start().await?;
+    server.apply(&kinds()?).await?;
+    server.apply(&["demo", "foreign", "backproof-system"].map(namespace)).await?;
+    server.apply(&chart(&["rbac.yaml"])?).await?;
+    populate(&server).await?;
+    server.apply(&[malformed_snapshot("before")]).await?;
+    let reviews = free_port()?;
+    server.apply(&registration(reviews)?).await?;
+    let replica = Replica::start(&server, reviews)?;
+    replica.ready().await?;
+    Ok((server, replica))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_and_verifiers_are_judged_as_they_are_written() -> Result<()> {
+    let (server, replica) = start().await?;
+    refusals(&server)?;
+    acceptance(&server).await?;
+    immutability(&server)?;
+    verifiers(&server)?;
+    // Another object nobody can read arrives while the watch runs; what comes after it is still seen.
+    server.apply(&[malformed_snapshot("meanwhile")]).await?;
+    several_at_once(&server)?;
+    outage(&server, replica).await
+}
+
+fn refusals(server: &ApiServer) -> Result<()> {
+    let name = |field: &'static str, name: &'static str| move |spec: &mut Value| spec[field] = json!(name);
+    let cases: [(Change<'_>, &str); 5] = [
+        (
+            &|spec| spec["invoker"]["name"] = json!("nobody"),
+            "spec.invoker.name: BackupConfiguration demo/nobody does not exist; create it first, or name one that \
+            kubectl get backupconfigurations.core.kubestash.com -n demo shows",
+        ),
+        (
+            &name("snapshot", "nothing"),
+            "spec.snapshot: Snapshot demo/nothing does not exist; create it first, or name one that \
+            kubectl get snapshots.storage.kubestash.com -n demo shows",
+        ),
+        (
+            &|spec| spec["invoker"]["name"] = json!("no-verifier"),
+            "spec.repository: BackupConfiguration demo/no-verifier names BackupVerifier demo/missing-verifier for repository \
+            demo-storage, which does not exist; create it, or correct spec.sessions[0].repositories[0].backupVerifier",
+        ),
+        (
+            &name("snapshot", "other-snapshot"),
+            "spec.snapshot: Snapshot demo/other-snapshot lies in Repository other-storage, not in demo-storage; \
+            name a Snapshot of the Repository in spec.repository",
+        ),
+        (
+            &name("snapshot", "running-snapshot"),
+            "spec.snapshot: Snapshot demo/running-snapshot is Running; name a Snapshot whose phase is Succeeded",
+        ),
+    ];
+    for (change, problem) in cases {
+        let (created, text) = create(server, &session("wrong", change))?;
+        assert_eq!((created, text), (false, format!("The BackupVerificationSession \"wrong\" is invalid: {problem}\n")));
+    }
+    let everything: Change<'_> = &|spec| {
+        spec["session"] = json!("nightly");
+        spec["repository"] = json!("nowhere");
+    };
+    let (created, text) = create(server, &session("wrong", everything))?;
+    let expected = format!(
+        "The BackupVerificationSession \"wrong\" is invalid: \n\
+        * spec.session: BackupConfiguration demo/sample-backup has no session nightly; write one of: freq-backup\n\
+        * spec.repository: Repository demo/nowhere does not exist; create it first, or name one that \
+        kubectl get repositories.storage.kubestash.com -n demo shows\n\
+        * spec.snapshot: Snapshot demo/{SNAPSHOT} lies in Repository demo-storage, not in nowhere; \
+        name a Snapshot of the Repository in spec.repository\n\
+        * spec.snapshot: Snapshot demo/{SNAPSHOT} was made by session freq-backup, not by nightly; \
+        name a Snapshot of the session in spec.session\n"
+    );
+    assert_eq!((created, text), (false, expected));
+    Ok(())
+}
+
+async fn acceptance(server: &ApiServer) -> Result<()> {
+    let (created, text) = create(server, &session("right", &|_| ()))?;
+    assert_eq!((created, text.as_str()), (true, "backupverificationsession.core.kubestash.com/right created\n"));
+    let (created, text) = create(server, &session("newest", &|spec| spec["snapshot"] = json!("latest")))?;
+    assert_eq!((created, text.as_str()), (true, "backupverificationsession.core.kubestash.com/newest created\n"));
+    // As the trigger and the controller write it: with label and owner.
+    let invoker = Api::<backproof_api::BackupConfiguration>::namespaced(server.client.clone(), "demo").get("sample-backup").await?;
+    let mut ours = world()["session"].clone();
+    ours["metadata"]["ownerReferences"][0]["uid"] = json!(invoker.metadata.uid);
+    let (created, text) = create(server, &ours)?;
+    assert!(created, "{text}");
+    Ok(())
+}
+
+fn immutability(server: &ApiServer) -> Result<()> {
+    let patch = ["patch", "backupverificationsession", "right", "-n", "demo", "--type=merge", "-p"];
+    let (changed, text) = kubectl(server, &[&patch[..], &[r#"{"spec":{"snapshot":"other-snapshot"}}"#]].concat(), "")?;
+    let expected = format!(
+        "The BackupVerificationSession \"right\" is invalid: spec.snapshot: is immutable, it cannot change from \"{SNAPSHOT}\" to \
+        \"other-snapshot\"; create another BackupVerificationSession instead\n"
+    );
+    assert_eq!((changed, text), (false, expected));
+    Ok(())
+}
+
+fn verifiers(server: &ApiServer) -> Result<()> {
+    let mut verifier = world()["verifier"].clone();
+    verifier["metadata"] = json!({"name": "second", "namespace": "demo"});
+    verifier["spec"]["type"] = json!("Query");
+    let (created, text) = create(server, &verifier)?;
+    let expected = "The BackupVerifier \"second\" is invalid: \n\
+        * spec.query: is missing, and type Query checks nothing without it; list the checks of your engine, such as mySQL\n\
+        * spec.function: is missing, and type Query needs it; name the Function that runs the check\n";
+    assert_eq!((created, text.as_str()), (false, expected));
+    let patch = r#"{"spec":{"restoreOption":{"target":{"namespace":"demo"}}}}"#;
+    let (changed, text) = kubectl(server, &["patch", "backupverifier", "mysql-verifier", "-n", "demo", "--type=merge", "-p", patch], "")?;
+    let expected = "The BackupVerifier \"mysql-verifier\" is invalid: spec.restoreOption.target: MySQL demo/sample-mysql is what \
+        BackupConfiguration demo/sample-backup backs up and has proven by this verifier; restore into another object, or take \
+        spec.sessions[0].repositories[0].backupVerifier out of BackupConfiguration demo/sample-backup\n";
+    assert_eq!((changed, text.as_str()), (false, expected));
+    Ok(())
+}
+
+/// Everything a session names, and the session, in one file: no watch can be that fast.
+fn several_at_once(server: &ApiServer) -> Result<()> {
+    for round in 0..20 {
+        let mut text = String::new();
+        let name = |what: &str| format!("{what}-{round}");
+        for key in ["verifier", "repository", "configuration", "session"] {
+            let mut object = world()[key].clone();
+            object["metadata"] = json!({"name": name(key), "namespace": "demo", "annotations": {"backproof.dev/discover": "true"}});
+            match key {
+                "configuration" => {
+                    object["spec"]["sessions"][0]["repositories"][0]["name"] = json!(name("repository"));
+                    object["spec"]["sessions"][0]["repositories"][0]["backupVerifier"]["name"] = json!(name("verifier"));
+                }
+                "session" => {
+                    object["spec"]["invoker"]["name"] = json!(name("configuration"));
+                    object["spec"]["repository"] = json!(name("repository"));
+                    object["spec"]["snapshot"] = json!("latest");
+                }
+                _ => {}
+            }
+            text.push_str(&format!("---\n{object}\n"));
+        }
+        let (created, text) = kubectl(server, &["create", "-f", "-"], &text)?;
+        assert!(created, "{text}");
+        let warning = format!(
+            "Warning: spec.snapshot: Repository demo/repository-{round} holds no Succeeded Snapshot of session freq-backup yet; \
+            discovery runs first, and if it finds none the session ends Inconclusive\n"
+        );
+        assert!(text.contains(&warning), "{text}");
+    }
+    Ok(())
+}
+
+/// With the webhook gone nothing new is let in, and nothing that exists is held up.
+async fn outage(server: &ApiServer, replica: Replica) -> Result<()> {
+    let reviews = replica.reviews;
+    drop(replica);
+    let (created, text) = create(server, &session("during-outage", &|_| ()))?;
+    assert!(!created && text.contains("failed calling webhook"), "{text}");
+    let patch = ["patch", "backupverificationsession", "right", "-n", "demo", "--type=merge", "-p"];
+    let metadata = r#"{"metadata":{"finalizers":["kubestash.com/cleanup"],"labels":{"a":"b"}}}"#;
+    let (changed, text) = kubectl(server, &[&patch[..], &[metadata]].concat(), "")?;
+    assert!(changed, "{text}");
+    let (changed, text) = kubectl(server, &[&patch[..], &[r#"{"status":{"phase":"Running"}}"#, "--subresource=status"]].concat(), "")?;
+    assert!(changed, "{text}");
+    let (deleted, text) = kubectl(server, &["delete", "backupverificationsession", "right", "-n", "demo", "--wait=false"], "")?;
+    assert!(deleted, "{text}");
+    let (changed, text) = kubectl(server, &[&patch[..], &[r#"{"metadata":{"finalizers":null}}"#]].concat(), "")?;
+    assert!(changed, "{text}");
+    // Back again, with the certificate that is in the Secret.
+    let secret = secrets(server).get("backproof-webhook-tls").await?;
+    let replica = Replica::start(server, reviews)?;
+    replica.ready().await?;
+    assert_eq!(secrets(server).get("backproof-webhook-tls").await?.data, secret.data);
+    let (created, text) = create(server, &session("after-outage", &|_| ()))?;
+    assert!(created, "{text}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn certificate_and_registration_heal_and_two_replicas_agree() -> Result<()> {
+    let (server, first) = start().await?;
+    let second = Replica::start(&server, free_port()?)?;
+    second.ready().await?;
+
+    let configurations = Api::<ValidatingWebhookConfiguration>::all(server.client.clone());
+    let trusted = bundle(&server).await?;
+    let wiped = json!([{"op": "remove", "path": "/webhooks/0/clientConfig/caBundle"}, {"op": "remove", "path": "/webhooks/1/clientConfig/caBundle"}]);
+    let wiped: kube::core::params::Patch<()> = Patch::Json(serde_json::from_value(wiped)?);
+    configurations.patch("backproof-webhook", &PatchParams::default(), &wiped).await?;
+    wait(Duration::from_secs(10), async || Ok(bundle(&server).await? == trusted)).await.context("the caBundle was not set again")?;
+
+    let before = secrets(&server).get("backproof-webhook-tls").await?;
+    secrets(&server).delete("backproof-webhook-tls", &Default::default()).await?;
+    let remade = async || Ok(secrets(&server).get_opt("backproof-webhook-tls").await?.is_some_and(|secret| secret.data != before.data));
+    wait(Duration::from_secs(10), remade).await.context("the Secret was not made again")?;
+    for replica in [&first, &second] {
+        replica.ready().await?;
+    }
+    let after = secrets(&server).get("backproof-webhook-tls").await?;
+    assert_eq!(bundle(&server).await?, after.data.clone().unwrap_or_default()["ca.crt"].0);
+    let (created, text) = create(&server, &session("right", &|_| ()))?;
+    assert!(created, "{text}");
+    // Nobody goes on writing once all is well.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(secrets(&server).get("backproof-webhook-tls").await?.metadata.resource_version, after.metadata.resource_version);
+    only_its_own_secret(&server, server.kubeconfig_of(ACCOUNT)?).await
+}
+
+/// The rights are for one Secret by name; the program that just made it could not make or read any other.
+async fn only_its_own_secret(server: &ApiServer, kubeconfig: PathBuf) -> Result<()> {
+    secrets(server).create(&PostParams::default(), &serde_json::from_value(json!({"metadata": {"name": "other"}}))?).await?;
+    let own = Api::<Secret>::namespaced(client(&kubeconfig).await?, "backproof-system");
+    let forbidden = |error: kube::Error| matches!(error, kube::Error::Api(status) if status.code == 403);
+    assert!(own.get("other").await.is_err_and(forbidden));
+    assert!(own.list(&Default::default()).await.is_err_and(forbidden));
+    let third = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "third"}});
+    assert!(own.create(&PostParams::default(), &serde_json::from_value(third.clone())?).await.is_err_and(forbidden));
+    assert!(own.patch("third", &PatchParams::apply("x"), &Patch::Apply(third)).await.is_err_and(forbidden));
+    Ok(())
+}

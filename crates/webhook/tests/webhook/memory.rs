@@ -1,0 +1,110 @@
+//! Objects looked up in memory, and the reviews an API server would send about them.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use backproof_api::{BackupBatch, BackupConfiguration, BackupVerifier, Repository, Snapshot, validate::Lookup};
+use backproof_webhook::source::{OwnInvoker, Source, is_succeeded, uses};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+/// The objects every test starts from: a session that may be created, and all it names.
+pub(crate) fn world() -> Value {
+    serde_saphyr::from_str(include_str!("../../../api/tests/validate/world.yaml")).unwrap()
+}
+
+/// A source that knows the objects of a world, or answers nothing, and counts how often it is asked.
+#[derive(Clone)]
+pub(crate) struct Memory {
+    objects: Value,
+    silent: bool,
+    pub(crate) asked: Arc<AtomicUsize>,
+}
+
+impl Memory {
+    pub(crate) fn knowing(objects: Value) -> Self {
+        Self { objects, silent: false, asked: Arc::default() }
+    }
+
+    pub(crate) fn silent() -> Self {
+        Self { objects: json!({}), silent: true, asked: Arc::default() }
+    }
+
+    pub(crate) fn asked(&self) -> usize {
+        self.asked.load(Ordering::Relaxed)
+    }
+
+    fn find<K: DeserializeOwned>(&self, key: &str, namespace: &str, name: &str) -> Lookup<K> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        if self.silent {
+            return Lookup::Unknown("no answer".to_owned());
+        }
+        let object = &self.objects[key];
+        if object["metadata"]["name"] == name && object["metadata"]["namespace"] == namespace {
+            Lookup::Found(serde_json::from_value(object.clone()).unwrap())
+        } else {
+            Lookup::Missing
+        }
+    }
+}
+
+impl Source for Memory {
+    async fn configuration(&self, namespace: &str, name: &str) -> Lookup<BackupConfiguration> {
+        self.find("configuration", namespace, name)
+    }
+
+    async fn batch(&self, namespace: &str, name: &str) -> Lookup<BackupBatch> {
+        self.find("batch", namespace, name)
+    }
+
+    async fn verifier(&self, namespace: &str, name: &str) -> Lookup<BackupVerifier> {
+        self.find("verifier", namespace, name)
+    }
+
+    async fn repository(&self, namespace: &str, name: &str) -> Lookup<Repository> {
+        self.find("repository", namespace, name)
+    }
+
+    async fn snapshot(&self, namespace: &str, name: &str) -> Lookup<Snapshot> {
+        self.find("snapshot", namespace, name)
+    }
+
+    async fn succeeded(&self, namespace: &str, repository: &str, session: &str) -> Lookup<Snapshot> {
+        let name = self.objects["snapshot"]["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        match self.find("snapshot", namespace, &name) {
+            Lookup::Found(snapshot) if !is_succeeded(&snapshot, repository, session) => Lookup::Missing,
+            found => found,
+        }
+    }
+
+    async fn users(&self, namespace: &str, name: &str) -> Lookup<Vec<OwnInvoker>> {
+        self.find::<BackupConfiguration>("configuration", "demo", "sample-backup").map(|configuration| {
+            let invoker = OwnInvoker::Configuration(Box::new(configuration));
+            if uses(invoker.view(), namespace, name) { vec![invoker] } else { Vec::new() }
+        })
+    }
+}
+
+/// A review as the API server sends it.
+pub(crate) fn review(operation: &str, object: &Value, old: Option<&Value>) -> Value {
+    let kind = object["kind"].as_str().unwrap();
+    json!({
+        "apiVersion": "admission.k8s.io/v1",
+        "kind": "AdmissionReview",
+        "request": {
+            "uid": "705ab4f5-6393-11e8-b7cc-42010a800002",
+            "kind": {"group": "core.kubestash.com", "version": "v1alpha1", "kind": kind},
+            "resource": {"group": "core.kubestash.com", "version": "v1alpha1", "resource": kind.to_lowercase()},
+            "name": object["metadata"]["name"],
+            "namespace": object["metadata"]["namespace"],
+            "operation": operation,
+            "userInfo": {"username": "ann", "groups": ["system:authenticated"]},
+            "object": object,
+            "oldObject": old,
+            "dryRun": false,
+            "options": {"kind": "CreateOptions", "apiVersion": "meta.k8s.io/v1"},
+        },
+    })
+}

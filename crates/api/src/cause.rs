@@ -164,6 +164,8 @@ causes! {
         RepositoryObjectNotFound,
         /// The BackupStorage object does not exist.
         StorageObjectNotFound,
+        /// The Repository, its BackupStorage or its discovery filter lacks a field, or has one that cannot be used.
+        RepositoryInvalid,
         /// The Snapshot object does not exist, or was replaced by another of the same name.
         SnapshotObjectNotFound,
         /// The repository has no Succeeded Snapshot of this session.

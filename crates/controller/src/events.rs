@@ -6,6 +6,8 @@ use kube::{
     runtime::events::{Event, EventType, Recorder, Reporter},
 };
 
+use crate::{Error, error::Class};
+
 /// Most bytes of an event's message that the API server takes.
 const NOTE_LIMIT: usize = 1024;
 
@@ -93,6 +95,14 @@ pub fn path<K: Resource>(object: &K) -> String {
     match object.namespace() {
         Some(namespace) => format!("{namespace}/{}", object.name_any()),
         None => object.name_any(),
+    }
+}
+
+/// The warning an error is worth to the owner of an object: none while trying again may help by itself.
+pub(crate) fn of_error(error: &Error, action: &'static str) -> Option<Note> {
+    match error.class() {
+        Class::Conflict | Class::Unavailable => None,
+        Class::Forbidden | Class::Refused | Class::Internal => Some(Note::warning(error.reason(), action, error.chain())),
     }
 }
 

@@ -135,7 +135,7 @@ impl AccessError {
     /// The cause a session ends with; none of these says anything about the backup.
     pub fn cause(&self) -> Cause {
         match self {
-            Self::Missing { .. } | Self::Invalid { .. } => Cause::RepositoryNotFound,
+            Self::Missing { .. } | Self::Invalid { .. } => Cause::RepositoryInvalid,
             Self::HostPathRefused { .. } => Cause::UnsafeSettings,
             Self::VolumeElsewhere { .. } => Cause::CrossNamespaceNotAllowed,
             Self::SecretElsewhere { .. } => Cause::SecretNotReachable,

@@ -127,32 +127,32 @@ fn every_source_that_can_be_read_only_is() {
 #[test]
 fn what_cannot_be_used_is_refused_with_object_field_and_remedy() {
     for (spec, cause, message) in [
-        ("    provider: ''", Cause::RepositoryNotFound, "BackupStorage demo/store: spec.storage.provider is not set; set it to local, s3, gcs or azure"),
+        ("    provider: ''", Cause::RepositoryInvalid, "BackupStorage demo/store: spec.storage.provider is not set; set it to local, s3, gcs or azure"),
         (
             "    provider: swift",
-            Cause::RepositoryNotFound,
+            Cause::RepositoryInvalid,
             "BackupStorage demo/store: spec.storage.provider is \"swift\", which is unknown; set it to local, s3, gcs or azure",
         ),
-        ("    provider: s3", Cause::RepositoryNotFound, "BackupStorage demo/store: spec.storage.s3 is not set; give the bucket"),
-        ("    provider: s3\n    s3: {region: x}", Cause::RepositoryNotFound, "BackupStorage demo/store: spec.storage.s3.bucket is not set; give its name"),
+        ("    provider: s3", Cause::RepositoryInvalid, "BackupStorage demo/store: spec.storage.s3 is not set; give the bucket"),
+        ("    provider: s3\n    s3: {region: x}", Cause::RepositoryInvalid, "BackupStorage demo/store: spec.storage.s3.bucket is not set; give its name"),
         (
             "    provider: gcs\n    gcs: {bucket: a/b}",
-            Cause::RepositoryNotFound,
+            Cause::RepositoryInvalid,
             "BackupStorage demo/store: spec.storage.gcs.bucket is \"a/b\"; give a name of letters, digits, dashes, dots and underscores",
         ),
         (
             "    provider: local\n    local: {mountPath: /x}",
-            Cause::RepositoryNotFound,
+            Cause::RepositoryInvalid,
             "BackupStorage demo/store: spec.storage.local names no volume; give a persistentVolumeClaim, or a network volume that can be mounted read-only",
         ),
         (
             "    provider: local\n    local: {emptyDir: {}}",
-            Cause::RepositoryNotFound,
+            Cause::RepositoryInvalid,
             "BackupStorage demo/store: spec.storage.local is of type emptyDir, which cannot be mounted read-only or holds no repository; give a persistentVolumeClaim, or a network volume that can be mounted read-only",
         ),
         (
             "    provider: local\n    local: {emptyDir: {}, nfs: {server: s, path: /}}",
-            Cause::RepositoryNotFound,
+            Cause::RepositoryInvalid,
             "BackupStorage demo/store: spec.storage.local names 2 volumes (emptyDir, nfs); give a persistentVolumeClaim, or a network volume that can be mounted read-only",
         ),
         (
@@ -162,7 +162,7 @@ fn what_cannot_be_used_is_refused_with_object_field_and_remedy() {
         ),
         (
             "    provider: local\n    local: {nfs: {server: s, path: /}, subPath: a/../b}",
-            Cause::RepositoryNotFound,
+            Cause::RepositoryInvalid,
             "BackupStorage demo/store: spec.storage.local.subPath is \"a/../b\", which leaves its directory; give a path without `..`",
         ),
     ] {

@@ -37,7 +37,7 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use crate::{
     Context, Error, Part, Shutdown,
     cache::Caches,
-    events::{Note, path},
+    events::{self, Note, path},
     queue::{Again, drive},
     schedule::account::{Accounts, Purpose},
     storage::HostPath,
@@ -51,7 +51,7 @@ const SLOWLY: Duration = Duration::from_secs(15 * 60);
 /// Variables a proxy is set by; what is set on the controller is handed on.
 const PROXIES: [&str; 6] = ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"];
 /// Events about a state that lasts, told once.
-const LASTING: [&str; 3] = ["WipeOutIgnored", "SnapshotNotTaken", "RepositoryReplaced"];
+const LASTING: [&str; 6] = ["WipeOutIgnored", "SnapshotNotTaken", "RepositoryReplaced", "Forbidden", "ApiRefused", "Internal"];
 
 /// A Repository by namespace and name.
 type Key = (String, String);
@@ -63,15 +63,18 @@ pub async fn run(context: Arc<Context>, shutdown: Shutdown) -> Result<(), Error>
     let discovery = Discovery::watch(context.clone(), &mut caches, &sender);
     let workers = usize::from(context.config.workers);
     let work = async {
-        if discovery.filled().await {
+        let filled = tokio::select! {
+            filled = discovery.filled() => filled,
+            () = shutdown.clone().requested() => false,
+        };
+        if filled {
             context.ready.set(Part::Repository);
-            drive(receiver, workers, shutdown.clone(), |key| discovery.reconcile(key)).await;
+            drive(receiver, workers, shutdown, |key| discovery.reconcile(key)).await;
         }
     };
     tokio::select! {
         () = work => Ok(()),
         () = caches.ended() => Err(Error::PartEnded { part: "repository's caches" }),
-        () = shutdown.clone().requested() => Ok(()),
     }
 }
 
@@ -169,9 +172,15 @@ impl Discovery {
         let now = Timestamp::now();
         let observed = self.observe(repository, now).await?;
         let decision = decide::decide(&observed, now);
-        self.apply(repository, &decision).await?;
+        let outcome = self.apply(repository, &decision).await;
         let wake = decision.wake.and_then(|wake| Duration::try_from(wake).ok());
-        self.tell(repository, decision.notes).await;
+        let notes = match &outcome {
+            Ok(()) => decision.notes.clone(),
+            // What has not been written down yet is told when it is.
+            Err(error) => events::of_error(error, "Discover").into_iter().collect(),
+        };
+        self.tell(repository, notes).await;
+        outcome?;
         Ok(match (wake, decision.ended.is_some()) {
             (Some(wake), _) => Again::After(wake.min(SLOWLY)),
             // The record is back from the API server soon; until then the next step is not known.

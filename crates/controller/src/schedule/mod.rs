@@ -67,15 +67,18 @@ pub async fn run(context: Arc<Context>, shutdown: Shutdown) -> Result<(), Error>
     let schedule = Schedule::watch(context.clone(), &mut caches, &sender);
     let workers = usize::from(context.config.workers);
     let work = async {
-        if schedule.filled().await {
+        let filled = tokio::select! {
+            filled = schedule.filled() => filled,
+            () = shutdown.clone().requested() => false,
+        };
+        if filled {
             context.ready.set(Part::Schedule);
-            drive(receiver, workers, shutdown.clone(), |key| schedule.reconcile(key)).await;
+            drive(receiver, workers, shutdown, |key| schedule.reconcile(key)).await;
         }
     };
     tokio::select! {
         () = work => Ok(()),
         () = caches.ended() => Err(Error::PartEnded { part: "schedule's caches" }),
-        () = shutdown.clone().requested() => Ok(()),
     }
 }
 
@@ -202,16 +205,23 @@ impl Schedule {
     }
 
     async fn serve(&self, key: &Key, invoker: Invoker<'_>) -> Result<Again, Error> {
-        let mut decision = decide::decide(&self.observe(invoker));
+        let decision = decide::decide(&self.observe(invoker));
+        let mut notes = decision.notes.clone();
+        let outcome = self.apply(invoker, &decision).await;
+        match &outcome {
+            Ok(refused) => notes.extend(refused.notes.iter().cloned()),
+            Err(error) => notes.extend(crate::events::of_error(error, "Schedule")),
+        }
+        self.tell(key, invoker, notes).await;
+        Ok(if outcome?.wait { Again::After(Duration::from_secs(5)) } else { Again::After(SLOWLY) })
+    }
+
+    async fn apply(&self, invoker: Invoker<'_>, decision: &decide::Decision) -> Result<apply::Refused, Error> {
         let namespace = invoker.namespace();
         if decision.wanted > 0 {
             self.accounts.ensure(&self.context.client, namespace).await?;
         }
-        let refused = apply::apply(&self.context.client, namespace, invoker, &decision).await?;
-        let again = if refused.wait { Again::After(Duration::from_secs(5)) } else { Again::After(SLOWLY) };
-        decision.notes.extend(refused.notes);
-        self.tell(key, invoker, decision.notes).await;
-        Ok(again)
+        apply::apply(&self.context.client, namespace, invoker, decision).await
     }
 
     fn observe<'a>(&'a self, invoker: Invoker<'a>) -> Observed<'a> {

@@ -80,7 +80,7 @@ fn discover(args: &Args, location: &Location) -> DiscoveryReport {
     };
     let filter: Filter = match args.filter.parse() {
         Ok(filter) => filter,
-        Err(error) => return failed(report, Cause::Internal, format!("annotation backproof.dev/discover-filter: {error}")),
+        Err(error) => return failed(report, Cause::RepositoryInvalid, format!("annotation backproof.dev/discover-filter: {error}")),
     };
     let listing = read::list(location, &filter, &args.session);
     report.repository_id.clone_from(&listing.repository_id);

@@ -117,7 +117,6 @@ core() {
   for program in "${PROGRAMS[@]}"; do
     inputs+=("$CARGO_TARGET_DIR/x86_64-unknown-linux-musl/release/$program")
   done
-  (cd "$HACK/.." && step "building the workspace" cargo build --locked --release --workspace)
   make_image backproof 65534:65534 '[]' '["PATH=/bin"]' "${inputs[@]}" "$CERTIFICATES"
 }
 
@@ -128,19 +127,24 @@ restic() {
 }
 
 pause() {
-  "$HACK/tools.sh"
   make_image pause 65534:65534 '["/bin/pause"]' '[]' "$BIN/pause"
 }
 
 coredns() {
-  "$HACK/tools.sh"
   make_image coredns 65534:65534 '["/bin/coredns"]' '[]' "$BIN/coredns"
 }
 
+mkdir -p "$IMAGES"
 case ${1:-} in
-  core | restic | pause | coredns)
-    mkdir -p "$IMAGES"
-    locked "$CACHE/image.lock" "$1"
+  core)
+    # Long, and cargo has a lock of its own.
+    (cd "$HACK/.." && step "building the workspace" cargo build --locked --release --workspace)
+    locked "$IMAGES/core.lock" core
+    ;;
+  restic) locked "$IMAGES/restic.lock" restic ;;
+  pause | coredns)
+    "$HACK/tools.sh"
+    locked "$IMAGES/$1.lock" "$1"
     ;;
   *) die "usage: image.sh core|restic|pause|coredns" ;;
 esac

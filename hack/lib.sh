@@ -64,7 +64,7 @@ locked() {
   local lock=$1
   shift
   (
-    flock 9
+    until flock --timeout 10 9; do say "waiting for another run that holds $lock"; done
     "$@"
   ) 9>"$lock"
 }

@@ -1,0 +1,10 @@
+//! The built executor against real repositories: made by restic, damaged by the recipes under `sabotage/`, or forged.
+//!
+//! Every expectation here is about what a user sees: exit code, report, restored tree, untouched repository. Nothing of
+//! the executor's inside is used. restic must be installed; without it these tests fail.
+
+mod damage;
+mod hostile;
+mod prune;
+mod support;
+mod target;

@@ -7,8 +7,9 @@ use super::{
 
 /// Most plain bytes of one blob. Backup tools cut files at 8 MiB; only directories with millions of entries come near.
 const BLOB_LIMIT: u32 = 1 << 30;
-/// Most plain bytes of a compressed file (an index, a snapshot).
-const FILE_LIMIT: u64 = 1 << 30;
+/// Most plain bytes of a compressed file (an index, a snapshot). Tools begin a new index long before; whatever inflates
+/// beyond this is after our memory.
+const FILE_LIMIT: u64 = 128 << 20;
 
 /// Why bytes are not the blob they should be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

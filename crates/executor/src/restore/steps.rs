@@ -61,7 +61,8 @@ pub(super) fn restore(args: &Args, location: &Location, run: &Run) -> Result<(),
     };
     let mut plan = walk.plan(&snapshot, args.path.as_deref())?;
     let mut packs = std::mem::take(&mut walk.packs);
-    if plan.entries.len() == 1 && !args.allow_empty && !run.findings.any_defect() && !stop.is_set() {
+    // An entry that was refused is an entry: only a snapshot of which nothing else is known is empty.
+    if plan.entries.len() == 1 && !args.allow_empty && run.findings.judge().verdict == Verdict::Verified && !stop.is_set() {
         let detail = "the snapshot holds no entry at all. If that is right, set allowEmpty in the BackupVerifier (by hand: --allow-empty)";
         run.findings.add(Cause::EmptySnapshot, "/", detail);
     }

@@ -49,7 +49,7 @@ use serde::de::DeserializeOwned;
 
 pub(crate) use owner::Owner;
 
-use crate::{Context, Error, Part, Shutdown, error::Class};
+use crate::{Context, Error, Part, Shutdown, error::Class, events::Note};
 use apply::{Applied, apply};
 use observe::{Recent, Sources};
 use plan::Installation;
@@ -231,8 +231,11 @@ fn on_error(restore: Arc<Guarded>, error: &Error, world: Arc<World>) -> Action {
     match class {
         // Somebody else wrote first; nothing is wrong.
         Class::Conflict => tracing::debug!(kind = KIND, name = restore.name_any(), error = error.chain(), "trying again"),
-        Class::Unavailable | Class::Forbidden | Class::Refused | Class::Internal => {
-            tracing::warn!(kind = KIND, name = restore.name_any(), error = error.chain(), "trying again");
+        Class::Unavailable => tracing::warn!(kind = KIND, name = restore.name_any(), error = error.chain(), "trying again"),
+        Class::Forbidden | Class::Refused | Class::Internal => {
+            tracing::error!(kind = KIND, name = restore.name_any(), error = error.chain(), "cannot go on");
+            let (world, regarding, note) = (world.clone(), restore.object_ref(&()), Note::warning(error.reason(), "Reconcile", error.chain()));
+            tokio::spawn(async move { world.context.events.publish(&regarding, note).await });
         }
     }
     Action::requeue(class.requeue())

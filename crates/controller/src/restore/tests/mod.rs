@@ -1,1 +1,8 @@
-//! Tests.
+//! Tests of the decision as tables: objects from minimal YAML through the real parser, expectations as whole values.
+
+mod crash;
+mod facts;
+mod job;
+mod plan;
+mod reports;
+mod run;

@@ -5,6 +5,7 @@ use backproof_api::{Cause, report::Finding};
 
 use super::{
     Id,
+    blob::unseal,
     crypto::Key,
     format::{KeyFile, MasterKey},
 };
@@ -19,8 +20,9 @@ pub(super) struct Opened {
     pub(super) password: Vec<u8>,
 }
 
-/// Opens the repository's key with one of `passwords`.
-pub(super) fn open(store: &Store, listed: &[Listed], passwords: &[Vec<u8>], findings: &Findings) -> Result<Opened, Finding> {
+/// Opens the repository's key with one of `passwords`. A damaged key file counts only if it opens `sealed_config`: it may
+/// be another repository's.
+pub(super) fn open(store: &Store, listed: &[Listed], passwords: &[Vec<u8>], sealed_config: &[u8], findings: &Findings) -> Result<Opened, Finding> {
     let mut opened = None;
     let mut intact = 0;
     let mut damaged = Vec::new();
@@ -47,7 +49,8 @@ pub(super) fn open(store: &Store, listed: &[Listed], passwords: &[Vec<u8>], find
         if opened.is_none()
             && let Ok(key_file) = serde_json::from_slice(bytes)
         {
-            opened = try_passwords(&key_file, passwords).ok().flatten();
+            let found = try_passwords(&key_file, passwords).ok().flatten();
+            opened = found.filter(|opened| unseal(&opened.key, sealed_config.to_vec()).is_ok());
         }
     }
     let all_damaged = intact == 0 && opened.is_none();

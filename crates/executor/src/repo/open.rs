@@ -67,7 +67,7 @@ impl Repository {
             Err(error) => return Err(error.finding()),
         };
         let sealed_config = presence(&store, config, &key_files, findings)?;
-        let opened = keys::open(&store, &key_files, passwords, findings)?;
+        let opened = keys::open(&store, &key_files, passwords, &sealed_config, findings)?;
         let config = open_config(&opened.key, sealed_config)?;
         facts.id.clone_from(&config.id);
         facts.version = config.version;

@@ -214,6 +214,7 @@ impl Forge {
         let time = match taken {
             Taken::Now => super::run::rfc3339_now(),
             Taken::Long => "2026-01-01T00:00:00Z".to_owned(),
+            Taken::Longer => "2025-01-01T00:00:00Z".to_owned(),
         };
         let exclusive = match exclusive {
             Exclusive::Yes => true,
@@ -230,6 +231,8 @@ pub(crate) enum Taken {
     Now,
     /// Months ago: stale.
     Long,
+    /// A year before that.
+    Longer,
 }
 
 /// Whether a lock shuts out others.

@@ -20,6 +20,8 @@ pub(crate) enum Opinion {
     Wrong,
     /// Another exit code.
     Refused(i32),
+    /// Right in one run, refused in another.
+    Either,
     /// No end within the time given.
     Silent,
 }
@@ -31,6 +33,7 @@ impl Opinion {
             Self::Right => "exit 0".to_owned(),
             Self::Wrong => "exit 0, tree differs".to_owned(),
             Self::Refused(code) => format!("exit {code}"),
+            Self::Either => "exit 0 or 1".to_owned(),
             Self::Silent => "no end".to_owned(),
         }
     }

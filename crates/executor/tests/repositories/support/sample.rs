@@ -132,11 +132,11 @@ pub(crate) fn names(directory: &Path) -> Vec<String> {
     names
 }
 
-/// Puts two stale locks into a repository.
+/// Puts two stale shared locks into a repository.
 pub(crate) fn leave_locks(repository: &Path, master: &Master) {
     let forge = Forge::existing(repository, master.clone());
     forge.lock(Taken::Long, Exclusive::No);
-    forge.lock(Taken::Long, Exclusive::Yes);
+    forge.lock(Taken::Longer, Exclusive::No);
 }
 
 /// Samples of both formats.

@@ -3,6 +3,9 @@
 //! Invariant: every reconciler observes (reads only), decides (pure, total, without a clock) and applies; it alone writes
 //! the status fields of its kind. Nothing here reads a Secret.
 
+// Whole objects as JSON literals in tests.
+#![cfg_attr(test, recursion_limit = "256")]
+
 mod cache;
 pub mod config;
 pub mod context;

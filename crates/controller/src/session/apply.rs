@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use backproof_api::{BackupVerificationSession, RestoreSession, Snapshot, SnapshotStatus, labels, phase};
+use backproof_api::{BackupVerificationSession, Repository, RestoreSession, Snapshot, SnapshotStatus, labels, phase};
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use kube::{
@@ -56,6 +56,12 @@ impl Driver {
                 return self.patch(&session, json!({ "metadata": metadata })).await;
             }
             Effect::WriteStatus => return self.write_status(session, decision, carried).await,
+            Effect::RequestDiscovery { repository, at } => {
+                let api: Api<Repository> = Api::namespaced(self.context.client.clone(), &session.namespace().unwrap_or_default());
+                let patch = json!({ "metadata": { "annotations": { (labels::DISCOVER_REQUEST): at.to_string() } } });
+                let what = format!("annotate Repository {}/{repository}", session.namespace().unwrap_or_default());
+                api.patch_metadata(repository, &PatchParams::default(), &Patch::Merge(patch)).await.map_err(Error::api(what))?;
+            }
             Effect::AcquireLock => carried.lock = self.acquire(&session, now).await?,
             Effect::EvictLock(held) => lease::evict(&self.context, held).await?,
             Effect::ReleaseLock => self.release(&session).await?,

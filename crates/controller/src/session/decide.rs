@@ -8,7 +8,9 @@ use jiff::Timestamp;
 use super::{
     closing,
     decision::{Decision, Effect, Wake, until},
-    deleting, done,
+    deleting,
+    discovery::Discovery,
+    done,
     observed::Observed,
     resolve, running,
     stage::{self, Stage, stage},
@@ -49,11 +51,16 @@ fn start(observed: &Observed, now: Timestamp) -> Decision {
     let Some(references) = &observed.references else { return Decision::wait(Duration::from_secs(1)) };
     let mut run = PinnedRun::default();
     let resolved = match &references.discovery {
-        Some(reason) if now < discovery_patience(observed) => {
-            let note = Note::normal("WaitingForDiscovery", "Resolve", reason.clone());
-            return Decision { effects: vec![Effect::TellOnce(note)], wake: Wake::After(Duration::from_secs(2)), ..Decision::default() };
-        }
-        Some(_) | None => resolve::resolve(session, references, &observed.settings, &mut run, now),
+        Discovery::Ask(at) => return await_discovery(observed, Some(*at)),
+        Discovery::Pending if now < patience(observed) => return await_discovery(observed, None),
+        Discovery::Pending => Err(Refusal::new(Cause::DeadlineExceeded, "the snapshots in the repository were not listed in time: look at the discovery Job of the Repository")),
+        Discovery::Failed(refusal) => Err(refusal.clone()),
+        Discovery::Known => Ok(()),
+    };
+    let resolved = match resolve::resolve(session, references, &observed.settings, &mut run, now) {
+        // What the session names at fault comes before what discovery could not find out.
+        Ok(()) | Err(Refusal { cause: Cause::NoSnapshotToVerify, .. }) if resolved.is_err() => resolved,
+        outcome => outcome,
     };
     // A crash between the two writes leaves the annotation: the times in it stand, if the rest is what we find again.
     if let Some(hint) = stage::annotated(session).filter(|hint| same_but_times(hint, &run, now)) {
@@ -82,10 +89,21 @@ fn start(observed: &Observed, now: Timestamp) -> Decision {
     Decision { status: Some(Box::new(status)), effects, wake: Wake::Again }
 }
 
-/// How long a session waits for discovery before it takes the newest Snapshot there is.
-fn discovery_patience(observed: &Observed) -> Timestamp {
+/// Until when a session waits for discovery.
+fn patience(observed: &Observed) -> Timestamp {
     let created = observed.session.metadata.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0);
-    created.saturating_add(jiff::SignedDuration::from_mins(2)).unwrap_or(created)
+    created.saturating_add(observed.settings.default_timeout).unwrap_or(Timestamp::MAX)
+}
+
+/// Nothing is pinned yet, so nothing but a message is written.
+fn await_discovery(observed: &Observed, ask: Option<Timestamp>) -> Decision {
+    let repository = observed.session.spec.repository.clone();
+    let message = format!("waiting until the snapshots in Repository {repository} are listed, to find the newest");
+    let mut status = observed.session.status.clone().unwrap_or_default();
+    status.message.clone_from(&message);
+    let ask = ask.map(|at| Effect::RequestDiscovery { repository, at });
+    let told = Effect::TellOnce(Note::normal("WaitingForDiscovery", "Resolve", message));
+    Decision::write(status, ask.into_iter().chain([told]).collect()).then(Wake::After(Duration::from_secs(1)))
 }
 
 fn same_but_times(hint: &PinnedRun, run: &PinnedRun, now: Timestamp) -> bool {

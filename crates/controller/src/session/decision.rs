@@ -37,6 +37,8 @@ pub(super) enum Effect {
     Claim(serde_json::Value),
     /// Writes the decision's status, if it differs.
     WriteStatus,
+    /// Asks for a listing of the repository that starts no earlier than this.
+    RequestDiscovery { repository: String, at: Timestamp },
     /// Tries to take the lock on the target.
     AcquireLock,
     /// Removes a lock whose holder is gone.

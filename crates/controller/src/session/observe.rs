@@ -38,10 +38,10 @@ impl Driver {
         match stage(&session) {
             Stage::Foreign | Stage::Gone => {}
             Stage::Unpinned => {
-                observed.references = Some(Arc::new(self.references(&session, now).await?));
+                observed.references = Some(Arc::new(self.references(&session).await?));
                 observed.siblings = self.siblings(&session);
             }
-            Stage::Contradicted(run) | Stage::Running(run) => self.while_running(&mut observed, &run, now).await?,
+            Stage::Contradicted(run) | Stage::Running(run) => self.while_running(&mut observed, &run).await?,
             Stage::Judged(run, _) => {
                 observed.restore = self.restore(&session, &run).await?;
                 observed.siblings = self.siblings(&session);
@@ -60,7 +60,7 @@ impl Driver {
         Ok(observed)
     }
 
-    async fn while_running(&self, observed: &mut Observed, run: &PinnedRun, now: Timestamp) -> Result<(), Error> {
+    async fn while_running(&self, observed: &mut Observed, run: &PinnedRun) -> Result<(), Error> {
         let session = observed.session.clone();
         observed.siblings = if run.replaceable || !run.proven_by.is_empty() { self.siblings(&session) } else { Vec::new() };
         if !run.proven_by.is_empty() {
@@ -69,7 +69,7 @@ impl Driver {
         observed.restore = self.restore(&session, run).await?;
         let about_to_restore = matches!(observed.restore, Seen::Absent) && observed.lock == Lock::Mine;
         if about_to_restore && observed.references.is_none() {
-            observed.references = Some(Arc::new(self.references(&session, now).await?));
+            observed.references = Some(Arc::new(self.references(&session).await?));
         }
         Ok(())
     }

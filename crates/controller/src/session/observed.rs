@@ -8,6 +8,7 @@ use backproof_api::{
 };
 use jiff::SignedDuration;
 
+use super::discovery::Discovery;
 use crate::{Config, lease::Lock};
 
 /// What was seen of the world for one session.
@@ -82,8 +83,8 @@ pub(super) struct References {
     pub(super) target: Option<Claim>,
     /// Claims that hold what was backed up, or the repository itself.
     pub(super) sources: Vec<Claim>,
-    /// Whether discovery has yet to look for new restic snapshots; why we wait.
-    pub(super) discovery: Option<String>,
+    /// Whether discovery has yet to look for new restic snapshots.
+    pub(super) discovery: Discovery,
 }
 
 /// An invoker that was read.

@@ -6,7 +6,6 @@ use backproof_api::{
     shared::TypedObjectReference,
     validate::wants_newest,
 };
-use jiff::Timestamp;
 use k8s_openapi::api::{
     apps::v1::{DaemonSet, Deployment, StatefulSet},
     core::v1::{PersistentVolume, PersistentVolumeClaim, PodSpec},
@@ -14,6 +13,7 @@ use k8s_openapi::api::{
 use kube::{Api, Resource, ResourceExt, api::ListParams, core::DeserializeGuard};
 
 use super::{
+    discovery::{self, Discovery},
     driver::Driver,
     observed::{Claim, OwnedInvoker, References},
     resolve::{self, is_claim},
@@ -26,7 +26,7 @@ const PAGE: u32 = 500;
 
 impl Driver {
     /// Everything a session names.
-    pub(super) async fn references(&self, session: &BackupVerificationSession, _now: Timestamp) -> Result<References, Error> {
+    pub(super) async fn references(&self, session: &BackupVerificationSession) -> Result<References, Error> {
         let mut found = References { invoker: self.invoker(session).await?, ..References::default() };
         let own = session.namespace().unwrap_or_default();
         let Some(invoker) = &found.invoker else { return Ok(found) };
@@ -36,7 +36,10 @@ impl Driver {
         let Some(verifier) = found.verifier.clone() else { return Ok(found) };
         found.repository = self.get::<Repository>(self.in_namespace(session), &session.spec.repository).await?;
         let Some(repository) = found.repository.clone() else { return Ok(found) };
-        found.discovery = super::discovery::pending(session, &repository);
+        found.discovery = discovery::state(session, &repository);
+        if found.discovery != Discovery::Known {
+            return Ok(found);
+        }
         found.snapshots = self.snapshots(session).await?;
         let storage = repository.spec.storage_ref.clone().unwrap_or_default();
         found.storage = self.get::<BackupStorage>(self.namespaced(storage.namespace_or(&own)), &storage.name).await?;

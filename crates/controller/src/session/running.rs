@@ -114,7 +114,7 @@ fn without_restore(observed: &Observed, run: &PinnedRun, now: Timestamp) -> Deci
         return refuse(observed, run, &refusal, now);
     }
     if now >= deadline(run) {
-        return refuse(observed, run, &too_late(run, &waited_for(&observed.lock)), now);
+        return refuse(observed, run, &too_late(run, &waited_for(observed)), now);
     }
     match &observed.lock {
         Lock::NotRead | Lock::Free => Decision::act(vec![Effect::AcquireLock]),
@@ -124,11 +124,10 @@ fn without_restore(observed: &Observed, run: &PinnedRun, now: Timestamp) -> Deci
     }
 }
 
-fn waited_for(lock: &Lock) -> String {
-    match lock {
-        Lock::Held(held) => format!("session {}/{} did not give back the target", held.holder.namespace, held.holder.name),
-        Lock::NotRead | Lock::Free | Lock::Mine => "the restore did not start".to_owned(),
-    }
+/// What the session was at when its time ran out; who had the target stands in its message.
+fn waited_for(observed: &Observed) -> String {
+    let message = observed.session.status.as_ref().map(|status| status.message.as_str()).unwrap_or_default();
+    if message.starts_with("waiting for ") { format!("the session was still {message}, and nothing was restored") } else { "the restore did not start".to_owned() }
 }
 
 fn wait(observed: &Observed, run: &PinnedRun, held: &Held, now: Timestamp) -> Decision {

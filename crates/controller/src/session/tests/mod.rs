@@ -1,0 +1,7 @@
+//! Decisions over a world in memory: every rule as a table, every crash point, and no green without evidence.
+
+mod endings;
+mod properties;
+mod refusals;
+mod story;
+mod world;

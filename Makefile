@@ -104,7 +104,7 @@ test-long: install ## What is too long for every run
 
 .PHONY: bench
 bench: build ## Restore against restic: time and memory as ratios
-	@hack/bench-restore.sh
+	@hack/bench.sh
 
 .PHONY: demo
 demo: install build ## See it work: green, red, inconclusive, refused

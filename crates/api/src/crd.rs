@@ -47,6 +47,8 @@ pub struct Definition {
     pub plural: String,
     /// The CustomResourceDefinition object.
     pub object: Value,
+    /// The schema with the name of each of our types as `x-type`, for the reference page.
+    pub named_schema: Value,
 }
 
 impl Definition {
@@ -60,10 +62,13 @@ impl Definition {
 pub fn definition<K: CustomResourceExt + JsonSchema>() -> Definition {
     let resource = K::api_resource();
     let mut object = json!(K::crd());
-    object["spec"]["versions"][0]["schema"]["openAPIV3Schema"] = schema::<K>();
+    let named_schema = schema::<K>();
+    let mut schema = named_schema.clone();
+    drop_names(&mut schema);
+    object["spec"]["versions"][0]["schema"]["openAPIV3Schema"] = schema;
     object["spec"]["names"]["listKind"] = json!(format!("{}List", resource.kind));
     drop_nulls(&mut object);
-    Definition { kind: resource.kind, group: resource.group, plural: resource.plural, object }
+    Definition { kind: resource.kind, group: resource.group, plural: resource.plural, object, named_schema }
 }
 
 fn schema<K: JsonSchema>() -> Value {
@@ -151,6 +156,19 @@ fn is_null(choice: &Value) -> bool {
 /// Paragraphs stay apart; the line breaks of a comment's source do not matter.
 fn one_line(text: &str) -> String {
     text.split("\n\n").map(|paragraph| paragraph.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<Vec<_>>().join("\n\n")
+}
+
+fn drop_names(schema: &mut Value) {
+    let Value::Object(object) = schema else { return };
+    object.remove("x-type");
+    if let Some(Value::Object(properties)) = object.get_mut("properties") {
+        properties.values_mut().for_each(drop_names);
+    }
+    for key in ["items", "additionalProperties"] {
+        if let Some(inner) = object.get_mut(key) {
+            drop_names(inner);
+        }
+    }
 }
 
 fn drop_nulls(value: &mut Value) {

@@ -129,6 +129,7 @@ macro_rules! wire {
     )+) => { $(
         #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
         #[serde(rename_all = "camelCase", default)]
+        #[schemars(extend("x-type" = stringify!($name)))]
         $(#[$meta])*
         pub struct $name {
             $(

@@ -57,6 +57,11 @@ impl Events {
 
     /// Publishes an event on an object. A failure is logged only: events tell the story, they do not make it.
     pub async fn publish(&self, regarding: &ObjectReference, note: Note) {
+        self.publish_related(regarding, None, note).await;
+    }
+
+    /// Publishes an event on an object that another one caused; events about different causes are never made one.
+    pub async fn publish_related(&self, regarding: &ObjectReference, related: Option<ObjectReference>, note: Note) {
         let event = Event {
             type_: match note.tone {
                 Tone::Normal => EventType::Normal,
@@ -65,7 +70,7 @@ impl Events {
             reason: note.reason.to_owned(),
             note: Some(cut(note.message)),
             action: note.action.to_owned(),
-            secondary: None,
+            secondary: related,
         };
         if let Err(error) = self.0.publish(&event, regarding).await {
             tracing::warn!(reason = note.reason, object = ?regarding.name, %error, "cannot publish an event");

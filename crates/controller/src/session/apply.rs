@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use backproof_api::{BackupVerificationSession, Repository, RestoreSession, Snapshot, SnapshotStatus, labels, phase};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::Job;
 use kube::{
-    Api, ResourceExt as _,
+    Api, Resource as _, ResourceExt as _,
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions},
     runtime::reflector::ObjectRef,
 };
@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     Error,
+    error::Class,
     events::{Note, path, regarding},
     lease::{self, Held, Holder, Lock},
     metrics::Verification,
@@ -29,6 +30,8 @@ use crate::{
 
 /// Most names tried for a retry.
 const RETRY_NAMES: i64 = 59;
+/// How long a Snapshot that refuses the result holds up the end of a session.
+const RECORD_PATIENCE: SignedDuration = SignedDuration::from_mins(10);
 
 impl Driver {
     /// Does what was decided; returns the session as it is then.
@@ -71,7 +74,7 @@ impl Driver {
                 delete(&api, &session.name_any(), restore, DeleteParams::background(), "RestoreSession").await?;
             }
             Effect::DeleteJobs => self.delete_jobs(&session).await?,
-            Effect::WriteSnapshot { name, version, status } => self.write_snapshot(observed, name, version, status).await?,
+            Effect::WriteSnapshot { name, version, status } => self.write_snapshot(observed, name, version, status, now).await?,
             Effect::DeleteSession { name, uid } => {
                 delete(&self.api(&session), name, uid, DeleteParams::background(), "BackupVerificationSession").await?;
             }
@@ -225,7 +228,7 @@ impl Driver {
 
     /// Writes the Snapshot's status in one step, record and verdict together. Where the schema has pruned the record, it goes
     /// into an annotation: without a record, a verdict is never believed.
-    async fn write_snapshot(&self, observed: &Observed, name: &str, version: &str, status: &SnapshotStatus) -> Result<(), Error> {
+    async fn write_snapshot(&self, observed: &Observed, name: &str, version: &str, status: &SnapshotStatus, now: Timestamp) -> Result<(), Error> {
         let Seen::Present(snapshot) = &observed.snapshot else { return Ok(()) };
         let api: Api<Snapshot> = Api::namespaced(self.context.client.clone(), &snapshot.namespace().unwrap_or_default());
         let what = format!("Snapshot {}", path(snapshot.as_ref()));
@@ -236,7 +239,7 @@ impl Driver {
         let written = match api.patch_status(name, &PatchParams::default(), &Patch::Merge(patch)).await {
             Ok(written) => written,
             Err(kube::Error::Api(refused)) if refused.code == 404 => return Ok(()),
-            Err(error) => return Err(Error::api(format!("patch status of {what}"))(error)),
+            Err(error) => return self.not_recorded(observed, Error::api(format!("patch status of {what}"))(error), now).await,
         };
         let pruned = written.status.as_ref().is_none_or(|written| written.verification.is_none());
         if let Some(record) = status.verification.as_ref().filter(|_| pruned) {
@@ -245,6 +248,22 @@ impl Driver {
             api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.map_err(Error::api(format!("annotate {what}")))?;
         }
         Ok(())
+    }
+
+    /// A Snapshot that refuses the result holds the session up for a while only; then the session ends, and says so.
+    async fn not_recorded(&self, observed: &Observed, error: Error, now: Timestamp) -> Result<(), Error> {
+        let late = match stage(&observed.session) {
+            Stage::Judged(_, judged) => now.duration_since(judged.at) > RECORD_PATIENCE,
+            Stage::Foreign | Stage::Gone | Stage::Deleting(_) | Stage::Unpinned | Stage::Contradicted(_) | Stage::Running(_) | Stage::Done(_) => false,
+        };
+        match error.class() {
+            Class::Forbidden | Class::Refused if late => {
+                let note = Note::warning("NotRecorded", "Record", format!("the Snapshot does not tell this result: {}", error.chain()));
+                self.context.events.on(observed.session.as_ref(), note).await;
+                Ok(())
+            }
+            Class::Conflict | Class::Unavailable | Class::Forbidden | Class::Refused | Class::Internal => Err(error),
+        }
     }
 
     /// Makes the retry under the first free name of its time; one that is there already is found by its label.
@@ -274,7 +293,7 @@ impl Driver {
         let owner = session.owner_references().iter().find(|owner| owner.kind == invoker.kind && owner.name == invoker.name);
         let Some(owner) = owner else { return };
         let object = regarding(&owner.api_version, &owner.kind, &session.namespace().unwrap_or_default(), &owner.name, &owner.uid);
-        self.context.events.publish(&object, note).await;
+        self.context.events.publish_related(&object, Some(session.object_ref(&())), note).await;
     }
 }
 

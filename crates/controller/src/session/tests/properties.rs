@@ -63,6 +63,9 @@ fn each_single_lie_is_seen() {
 }
 
 proptest! {
+    // Each case is a whole run.
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn nothing_spoiled_is_ever_green(ways in prop::collection::vec(0..WAYS, 1..5), cause in prop::option::of(prop::sample::select(Cause::ALL))) {
         let world = spoiled(&ways, cause);

@@ -41,7 +41,7 @@ fn every_blob_knows_its_places() {
 fn neighbours_are_read_together() {
     let pieces = [(1, 0, 10), (1, 10, 10), (1, 25, 10), (1, 100, 10), (2, 110, 10), (2, 120, 1000), (2, 1120, 10)];
     assert_eq!(coalesce(&pieces, 5, 100), [0..3, 3..4, 4..5, 5..6, 6..7]);
-    assert_eq!(coalesce(&[], 5, 100), []);
+    assert!(coalesce(&[], 5, 100).is_empty());
 }
 
 proptest! {

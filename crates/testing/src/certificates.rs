@@ -19,7 +19,9 @@ impl Authority {
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
         let authority = Self(CertifiedIssuer::self_signed(params, KeyPair::generate()?)?);
         std::fs::write(directory.join("ca.crt"), authority.0.pem())?;
-        std::fs::write(directory.join("accounts.key"), KeyPair::generate()?.serialize_pem())?;
+        let accounts = KeyPair::generate()?;
+        std::fs::write(directory.join("accounts.key"), accounts.serialize_pem())?;
+        std::fs::write(directory.join("accounts.pub"), accounts.public_key_pem())?;
         let mut server = CertificateParams::new(["127.0.0.1", "localhost", "kubernetes.default.svc"].map(str::to_owned))?;
         server.distinguished_name = name("kube-apiserver", &[]);
         server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];

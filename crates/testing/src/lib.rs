@@ -255,7 +255,7 @@ fn start_apiserver(directory: &Path, port: u16, store: &str) -> Result<Process> 
         ("tls-cert-file", file("server.crt")),
         ("tls-private-key-file", file("server.key")),
         ("client-ca-file", file("ca.crt")),
-        ("service-account-key-file", file("accounts.key")),
+        ("service-account-key-file", file("accounts.pub")),
         ("service-account-signing-key-file", file("accounts.key")),
         ("service-account-issuer", "https://kubernetes.default.svc".to_owned()),
         ("service-cluster-ip-range", "10.96.0.0/16".to_owned()),

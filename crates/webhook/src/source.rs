@@ -65,25 +65,34 @@ impl OwnSessionFacts {
         let spec = &session.spec;
         let namespace = session.metadata.namespace.as_deref().unwrap_or_default();
         let named = spec.invoker.clone().unwrap_or_default();
-        let invoker = match (named.kind.as_str(), named.name.as_str()) {
-            (_, "") => Lookup::Missing,
-            ("BackupConfiguration", name) => source.configuration(namespace, name).await.map(|it| OwnInvoker::Configuration(Box::new(it))),
-            ("BackupBatch", name) => source.batch(namespace, name).await.map(|it| OwnInvoker::Batch(Box::new(it))),
-            (_, _) => Lookup::Missing,
+        let invoker_and_verifier = async {
+            let invoker = match (named.kind.as_str(), named.name.as_str()) {
+                (_, "") => Lookup::Missing,
+                ("BackupConfiguration", name) => source.configuration(namespace, name).await.map(|it| OwnInvoker::Configuration(Box::new(it))),
+                ("BackupBatch", name) => source.batch(namespace, name).await.map(|it| OwnInvoker::Batch(Box::new(it))),
+                (_, _) => Lookup::Missing,
+            };
+            let verifier = match verifier_of(&invoker, &spec.session, &spec.repository) {
+                Some((namespace, name)) => source.verifier(&namespace, &name).await,
+                None => Lookup::Missing,
+            };
+            (invoker, verifier)
         };
-        let verifier = match verifier_of(&invoker, &spec.session, &spec.repository) {
-            Some((namespace, name)) => source.verifier(&namespace, &name).await,
-            None => Lookup::Missing,
+        let repository = async {
+            match spec.repository.as_str() {
+                "" => Lookup::Missing,
+                name => source.repository(namespace, name).await,
+            }
         };
-        let repository = match spec.repository.as_str() {
-            "" => Lookup::Missing,
-            name => source.repository(namespace, name).await,
+        let snapshot = async {
+            match spec.snapshot.as_str() {
+                name if !wants_newest(session) => source.snapshot(namespace, name).await,
+                _ if spec.repository.is_empty() || spec.session.is_empty() => Lookup::Missing,
+                _ => source.succeeded(namespace, &spec.repository, &spec.session).await,
+            }
         };
-        let snapshot = match spec.snapshot.as_str() {
-            name if !wants_newest(session) => source.snapshot(namespace, name).await,
-            _ if spec.repository.is_empty() || spec.session.is_empty() => Lookup::Missing,
-            _ => source.succeeded(namespace, &spec.repository, &spec.session).await,
-        };
+        // Together, so that a slow API server costs its patience twice at most, not once per object.
+        let ((invoker, verifier), repository, snapshot) = tokio::join!(invoker_and_verifier, repository, snapshot);
         Self { invoker, repository, verifier, snapshot }
     }
 

@@ -371,7 +371,8 @@ async fn certificate_and_registration_heal_and_two_replicas_agree() -> Result<()
         replica.ready().await?;
     }
     let after = secrets(&server).get("backproof-webhook-tls").await?;
-    assert_eq!(bundle(&server).await?, after.data.clone().unwrap_or_default()["ca.crt"].0);
+    let trusted = after.data.clone().unwrap_or_default()["ca.crt"].0.clone();
+    wait(Duration::from_secs(10), async || Ok(bundle(&server).await? == trusted)).await.context("the caBundle is not the Secret's")?;
     let (created, text) = create(&server, &session("right", &|_| ()))?;
     assert!(created, "{text}");
     // Nobody goes on writing once all is well.

@@ -30,6 +30,9 @@ const AT_ONCE: usize = 16;
 /// How an explanation begins where restic's answer hangs on the order in which a directory lists its files.
 const BY_CHANCE: &str = "by chance: ";
 
+/// Damages the copy, given the sample it was copied from.
+type Damage = Box<dyn Fn(&Sample, &Path) + Send + Sync>;
+
 /// One row.
 pub(crate) struct Case {
     /// Name in the table.
@@ -39,7 +42,7 @@ pub(crate) struct Case {
     /// What was done.
     what: String,
     /// How it is done to the copy of the sample.
-    damage: Box<dyn Fn(&Sample, &Path) + Send + Sync>,
+    damage: Damage,
     /// What is asked of the executor.
     ask: Ask,
     /// What must come.
@@ -247,7 +250,7 @@ fn damage_at_random_places_is_never_green_with_a_wrong_tree() {
 fn strike(file: &Path, place: u64, how: u64) -> String {
     let mut bytes = fs::read(file).expect("a repository file");
     let at = place as usize % bytes.len();
-    let said = if how % 4 == 0 {
+    let said = if how.is_multiple_of(4) {
         bytes.truncate(at);
         format!("cut at {at}")
     } else {

@@ -3,8 +3,13 @@
 //! Every expectation here is about what a user sees: exit code, report, restored tree, untouched repository. Nothing of
 //! the executor's inside is used. restic must be installed; without it these tests fail.
 
+#[cfg(test)]
 mod damage;
+#[cfg(test)]
 mod hostile;
+#[cfg(test)]
 mod prune;
+#[cfg(test)]
 mod support;
+#[cfg(test)]
 mod target;

@@ -145,8 +145,8 @@ fn copies(story: &mut Story, kubectl: &Kubectl) -> Result<Copies> {
     let damaged = newest_snapshot(story, kubectl, "damaged")?;
     let gone = newest_snapshot(story, kubectl, "gone")?;
     for (file, job) in [
-        (samples::bit_flip(), "sabotage-bit-flip"),
-        (samples::outage(), "sabotage-outage"),
+        (samples::bit_flip(), "bit-flip"),
+        (samples::outage(), "outage"),
     ] {
         kubectl.apply(&samples::recipes())?;
         kubectl.apply(&file)?;

@@ -42,10 +42,9 @@ pub fn bit_flip() -> String {
     with_image(include_str!("../../sabotage/bit-flip.yaml"))
 }
 
-/// `sabotage/outage.yaml` for the copy on claim `repository-gone`.
+/// `sabotage/outage.yaml`
 pub fn outage() -> String {
     with_image(include_str!("../../sabotage/outage.yaml"))
-        .replace("claimName: repository\n", "claimName: repository-gone\n")
 }
 
 /// What `kubectl apply -k sabotage` makes.

@@ -9,7 +9,7 @@ fn storage_gone() {
     let fixture = Fixture::new("gone");
     fixture.apply(&samples::copies());
     let snapshot = fixture.discovered("gone");
-    fixture.sabotage(&samples::outage(), "sabotage-outage");
+    fixture.sabotage(&samples::outage(), "outage");
     fixture.apply(
         &samples::session_gone().replace("snapshot: latest", &format!("snapshot: {snapshot}")),
     );

@@ -9,7 +9,7 @@ fn a_flipped_byte_in_a_data_pack_is_named() {
     let fixture = Fixture::new("red");
     fixture.apply(&samples::copies());
     let snapshot = fixture.discovered("damaged");
-    fixture.sabotage(&samples::bit_flip(), "sabotage-bit-flip");
+    fixture.sabotage(&samples::bit_flip(), "bit-flip");
     let before = fixture.listing("repository-damaged");
 
     fixture.apply(&samples::session_damaged());

@@ -47,7 +47,7 @@ pub fn outage() -> String {
     with_image(include_str!("../../sabotage/outage.yaml"))
 }
 
-/// What `kubectl apply -k sabotage` makes.
+/// What `kubectl create configmap sabotage --from-file=sabotage/damage.sh` makes.
 pub fn recipes() -> String {
     serde_json::json!({
         "apiVersion": "v1",

@@ -9,7 +9,7 @@ use super::{
 const BLOB_LIMIT: u32 = 1 << 30;
 /// Most plain bytes of a compressed file (an index, a snapshot). Tools begin a new index long before; whatever inflates
 /// beyond this is after our memory.
-const FILE_LIMIT: u64 = 128 << 20;
+const FILE_LIMIT: u64 = 64 << 20;
 
 /// Why bytes are not the blob they should be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,4 +1,5 @@
 //! What clients of other versions and other operators write parses, is kept, and is written back without additions.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
 use backproof_api::{
     Addon, BackupBatch, BackupConfiguration, BackupStorage, BackupVerificationSession, BackupVerifier, DeletionPolicy, Function, Repository,

@@ -197,9 +197,9 @@ impl Walk {
         for line in self.structure.get(owner).cloned().unwrap_or_default().iter() {
             self.used.insert(line.place.clone());
             let path = [base, line.get("path")].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(".");
-            let found = resolve(root, &path).and_then(|node| node.get(line.get("key"))).map(|value| match value {
-                Value::Array(words) => words.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(","),
-                other => other.as_str().unwrap_or_default().to_owned(),
+            let found = resolve(root, &path).and_then(|node| node.get(line.get("key"))).map(|value| match value.as_array() {
+                Some(words) => words.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(","),
+                None => value.as_str().unwrap_or_default().to_owned(),
             });
             if found.as_deref() != Some(line.get("value")) {
                 self.fault(kind, &path, line, &format!("{} is {found:?}", line.get("key")));
@@ -263,7 +263,7 @@ fn children<'a>(path: &str, node: &'a Value) -> Vec<(String, &'a Value)> {
 fn resolve<'a>(root: &'a Value, path: &str) -> Option<&'a Value> {
     path.split('.').filter(|part| !part.is_empty()).try_fold(root, |node, part| {
         if part.trim_end_matches("[]") == "<key>" {
-            return Some(node.get("additionalProperties")?);
+            return node.get("additionalProperties");
         }
         let mut node = node.get("properties")?.get(part.trim_end_matches("[]"))?;
         for _ in 0..part.matches("[]").count() {

@@ -114,7 +114,9 @@ fn malformed_snapshot(name: &str) -> Value {
 
 /// The world of the validator's tests in a real API server, with a second repository that has a Snapshot of its own.
 async fn populate(server: &ApiServer) -> Result<()> {
-    let world = world();
+    let mut world = world();
+    // The API server gives UIDs itself.
+    world["configuration"]["metadata"] = json!({"name": "sample-backup", "namespace": "demo"});
     let mut other_repository = world["repository"].clone();
     other_repository["metadata"]["name"] = json!("other-storage");
     let mut other_snapshot = world["snapshot"].clone();

@@ -111,11 +111,11 @@ fn green(story: &mut Story, kubectl: &Kubectl) -> Result<()> {
     // The next ticks would be skipped anyway; the restored volume is looked at in peace.
     kubectl.run(&[
         "patch",
-        "backupconfiguration",
-        "sample-backup",
+        "backupverifier",
+        "every-minute",
         "--type=merge",
         "-p",
-        r#"{"spec":{"paused":true}}"#,
+        r#"{"spec":{"scheduler":{"suspend":true}}}"#,
     ])?;
     Ok(())
 }

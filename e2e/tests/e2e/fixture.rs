@@ -166,9 +166,10 @@ impl Fixture {
         lines
     }
 
-    /// Reasons of the events on one object.
-    pub(crate) fn event_reasons(&self, object: &str) -> Vec<String> {
-        let field = format!("involvedObject.name={object}");
+    /// Reasons of the events on one session.
+    pub(crate) fn event_reasons(&self, session: &str) -> Vec<String> {
+        let field =
+            format!("involvedObject.kind=BackupVerificationSession,involvedObject.name={session}");
         let events = self
             .kubectl
             .list("events", &["--field-selector", &field])

@@ -38,4 +38,9 @@ fn a_flipped_byte_in_a_data_pack_is_named() {
         fixture.listing("repository-damaged"),
         "the repository was touched"
     );
+    let told = fixture.event_reasons("damaged-by-hand");
+    for reason in ["Pinned", "RestoreStarted", "VerificationFailed"] {
+        let times = told.iter().filter(|told| *told == reason).count();
+        assert_eq!(times, 1, "{reason} is told once: {told:?}");
+    }
 }

@@ -2,6 +2,8 @@
 //!
 //! Every test has a namespace of its own, made from the samples users are told to apply.
 
+#![cfg(test)]
+
 mod fixture;
 mod green;
 mod inconclusive;

@@ -75,7 +75,7 @@ impl Source for Memory {
         let name = self.objects["snapshot"]["metadata"]["name"].as_str().unwrap_or_default().to_owned();
         match self.find("snapshot", namespace, &name) {
             Lookup::Found(snapshot) if !is_succeeded(&snapshot, repository, session) => Lookup::Missing,
-            found => found,
+            found @ (Lookup::Found(_) | Lookup::Missing | Lookup::Unknown(_)) => found,
         }
     }
 

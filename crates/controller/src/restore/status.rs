@@ -90,7 +90,9 @@ pub(crate) fn reported(status: &mut RestoreSessionStatus, run: &PinnedRun, compo
         Verdict::Verified => None,
         Verdict::VerificationFailed | Verdict::Inconclusive | Verdict::Skipped => {
             let cause = report.cause.unwrap_or(Cause::ExecutorFailed);
-            let text = report.error.clone().unwrap_or_else(|| cause.description().to_owned());
+            // The executor starts its sentence with the cause, as its log has nothing else to say it; here it has a field.
+            let text = report.error.as_deref().map(|error| error.strip_prefix(cause.as_str()).unwrap_or(error).trim_start_matches([':', ' ']));
+            let text = text.filter(|text| !text.is_empty()).unwrap_or(cause.description());
             Some(Failure::new(cause, text))
         }
     };
@@ -165,7 +167,8 @@ pub(crate) fn close(status: &mut RestoreSessionStatus, failure: Option<&Failure>
         (Some(failure), _) => failure.text.clone(),
         (None, Some(evidence)) => {
             let counts = evidence.restored;
-            format!("restored and read back {} files and {} directories, {}", counts.files, counts.directories, duration::size(counts.bytes))
+            let (files, directories) = (counted(counts.files, "file", "files"), counted(counts.directories, "directory", "directories"));
+            format!("restored and read back {files} and {directories}, {}", duration::size(counts.bytes))
         }
         (None, None) => String::new(),
     };
@@ -174,6 +177,10 @@ pub(crate) fn close(status: &mut RestoreSessionStatus, failure: Option<&Failure>
     status.duration = duration::format(time(now).0.duration_since(started));
     condition::set(&mut status.conditions, Condition::new(of::METRICS_PUSHED, condition::TRUE, reasons::PUSHED_METRICS), time(now));
     status.phase = Some(phase::restore(status).into());
+}
+
+fn counted(number: u64, one: &str, several: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { several })
 }
 
 /// What one ended component comes to.

@@ -66,6 +66,24 @@ fn a_report_of_the_right_pod_about_the_right_thing_decides() {
 }
 
 #[test]
+fn the_message_says_the_cause_once() {
+    for (error, expected) in [
+        (json!("PackDamaged data/12: blob 3 does not match its id"), "data/12: blob 3 does not match its id"),
+        (json!("PackDamaged: blob 3"), "blob 3"),
+        (json!("blob 3 does not match its id"), "blob 3 does not match its id"),
+        (json!("PackDamaged"), "A pack file holds data that does not decrypt, does not decompress, or does not match its id."),
+        (json!(null), "A pack file holds data that does not decrypt, does not decompress, or does not match its id."),
+    ] {
+        let mut world = World::new().started();
+        world.finish("pod", "Failed", "x");
+        let report = edited(report("VerificationFailed", Some("PackDamaged")), "/error", error.clone());
+        world.pods = vec![pod("pod", "Failed", terminated(1, &report.to_string()))];
+        let status = world.decide(at(10)).unwrap().status;
+        assert_eq!((status.message.as_str(), status.components["pod"].error.clone()), (expected, format!("PackDamaged: {expected}")), "{error}");
+    }
+}
+
+#[test]
 fn a_forged_pod_or_job_is_never_believed() {
     let good = || pod("pod", "Succeeded", terminated(0, &report("Verified", None).to_string()));
     let forged = |change: fn(&mut Pod)| {

@@ -1,6 +1,6 @@
 //! The process: options, log, one signal to stop, and the exit code.
 
-use std::process::ExitCode;
+use std::{io::IsTerminal as _, process::ExitCode};
 
 use backproof_webhook::{Options, run::run};
 use clap::Parser as _;
@@ -10,7 +10,8 @@ async fn main() -> ExitCode {
     let options = Options::parse();
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,kube_client=warn,kube_runtime=warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
     match run(options).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the programs of the local cluster from the modules pinned below hack/ into $CACHE/bin.
+# Builds the programs of the local cluster, and an S3 server for tests, from the modules pinned below hack/ into $CACHE/bin.
 # Each is built again only when its inputs changed.
 # shellcheck source=hack/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -16,6 +16,7 @@ build_kubernetes() {
 
 build_etcd() { go build -trimpath -ldflags '-s -w' -o "$1" go.etcd.io/etcd/server/v3; }
 build_helm() { go build -trimpath -ldflags '-s -w' -o "$1" helm.sh/helm/v4/cmd/helm; }
+build_versitygw() { go build -trimpath -ldflags '-s -w' -o "$1" github.com/versity/versitygw/cmd/versitygw; }
 build_coredns() { go build -trimpath -ldflags '-s -w' -o "$1" .; }
 
 # Static, so that it is an image by itself; it sleeps and reaps what a pod's other processes leave.
@@ -50,6 +51,7 @@ all() {
   tool etcd etcd
   tool coredns coredns
   tool helm helm
+  tool versitygw versitygw
   tool kubernetes kubernetes
   for name in "${COMPONENTS[@]}"; do ln -sfn kubernetes "$BIN/$name"; done
 }

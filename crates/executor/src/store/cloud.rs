@@ -97,13 +97,18 @@ fn classify(path: &str, error: &object_store::Error) -> StoreError {
         // A bucket that does not exist answers 404 as well; that is no missing file.
         return if text.contains("NoSuchBucket") || text.contains("ContainerNotFound") { StoreError::Unreachable { path, text } } else { StoreError::NotFound { path } };
     }
-    if matches!(error, Error::PermissionDenied { .. } | Error::Unauthenticated { .. }) {
+    // A listing that is refused comes as a general error; only its text tells.
+    let refused = ["403 Forbidden", "401 Unauthorized"].iter().any(|status| text.contains(status));
+    if refused || matches!(error, Error::PermissionDenied { .. } | Error::Unauthenticated { .. }) {
         return StoreError::Refused { path, text };
     }
     StoreError::Unreachable { path, text }
 }
 
-/// The whole chain of sources, without what repeats.
+/// Most characters of what a storage says; some send pages.
+const MOST_SAID: usize = 400;
+
+/// The whole chain of sources in one line, without what repeats.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
@@ -114,5 +119,6 @@ fn chain(error: &dyn std::error::Error) -> String {
         }
         next = source.source();
     }
-    text
+    let line: Vec<_> = text.split_whitespace().collect();
+    line.join(" ").chars().take(MOST_SAID).collect()
 }

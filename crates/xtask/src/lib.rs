@@ -2,6 +2,7 @@
 //!
 //! Invariant: the output is a function of `backproof-api` alone, so that a check can compare it byte by byte.
 
+mod causes;
 mod reference;
 mod rights;
 mod schemas;
@@ -35,6 +36,7 @@ pub fn files() -> anyhow::Result<BTreeMap<PathBuf, String>> {
     files.extend(rights::files()?);
     files.extend(schemas::files(definitions)?);
     files.insert("docs/reference/api.md".into(), reference::page(definitions));
+    files.insert("docs/reference/causes.md".into(), causes::page());
     Ok(files)
 }
 

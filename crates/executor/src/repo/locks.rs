@@ -12,6 +12,9 @@ use crate::{
 /// After this time without renewal restic takes a lock for stale.
 const STALE: SignedDuration = SignedDuration::from_mins(30);
 
+/// A lock file, or what is wrong with it.
+type ReadLock = (Id, Result<Lock, String>);
+
 /// What a second look found.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Again {
@@ -25,8 +28,16 @@ pub(crate) enum Again {
 
 impl Repository {
     /// Notes stale locks and damaged ones.
-    pub(crate) fn look_at_locks(&self, now: Timestamp, findings: &Findings) -> Result<(), Finding> {
-        for (id, lock) in self.locks()? {
+    pub(crate) fn look_at_locks(&self, now: Timestamp, findings: &Findings) {
+        let locks = match self.locks() {
+            Ok(locks) => locks,
+            // Locks are not needed to restore. A storage that fails would fail again where it matters.
+            Err(finding) => {
+                findings.add(Cause::UnneededDamage, &finding.path, &format!("locks cannot be read: {}", finding.detail));
+                return;
+            }
+        };
+        for (id, lock) in locks {
             let path = File::Named(Folder::Locks, id).path();
             match lock {
                 Ok(lock) if is_fresh(&lock, now) => {}
@@ -34,10 +45,9 @@ impl Repository {
                 Err(fault) => findings.add(Cause::UnneededDamage, &path, &format!("a lock: {fault}")),
             }
         }
-        Ok(())
     }
 
-    fn locks(&self) -> Result<Vec<(Id, Result<Lock, String>)>, Finding> {
+    fn locks(&self) -> Result<Vec<ReadLock>, Finding> {
         let mut locks = Vec::new();
         for listed in self.store.list(Folder::Locks).map_err(|error| error.finding())? {
             let plain = match self.named(File::Named(Folder::Locks, listed.id), listed.id, Cause::UnneededDamage) {

@@ -8,8 +8,9 @@ use crate::{
     store::{File, Folder, StoreError},
 };
 
-/// Up to how many other snapshot files are looked at: they are small, but there may be very many.
+/// Up to how many other snapshot files are looked at: they are small, but there may be very many, and far away.
 const OTHERS_LIMIT: usize = 500;
+const REMOTE_OTHERS_LIMIT: usize = 50;
 
 impl Repository {
     /// The snapshot `wanted`: an id, its beginning, or `latest`.
@@ -55,7 +56,8 @@ impl Repository {
     /// Damage of other snapshots' own files. An error of the storage here is not worth ending the run: it would come again
     /// where it matters.
     pub(crate) fn look_at_other_snapshots(&self, pinned: Id, findings: &Findings) {
-        for listed in self.store.list(Folder::Snapshots).unwrap_or_default().iter().filter(|listed| listed.id != pinned).take(OTHERS_LIMIT) {
+        let limit = if self.store.is_remote() { REMOTE_OTHERS_LIMIT } else { OTHERS_LIMIT };
+        for listed in self.store.list(Folder::Snapshots).unwrap_or_default().iter().filter(|listed| listed.id != pinned).take(limit) {
             let file = File::Named(Folder::Snapshots, listed.id);
             match self.store.get(file) {
                 Ok(bytes) if Id::of(&bytes) == listed.id => {}

@@ -9,7 +9,7 @@ use std::{
 
 use backproof_api::Cause;
 use rustix::{
-    fs::{AtFlags, Gid, Mode, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags},
+    fs::{AtFlags, Gid, Mode, Stat, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags},
     io::Errno,
 };
 
@@ -76,10 +76,9 @@ impl Metadata {
     /// Everything an open file or directory takes. The mode comes after the owner, whose change clears bits, and after the
     /// attributes, which a read-only mode would refuse; the times last.
     pub(crate) fn apply(&self, fd: BorrowedFd<'_>, entry: &Entry, mode: u16, shown: &dyn Fn() -> String) -> Result<(), Errno> {
-        if let Some((uid, gid)) = self.owner_to_set(entry, shown)
-            && rustix::fs::fchown(fd, uid, gid).is_err()
-        {
-            self.not_applied(NotApplied::Owner, shown);
+        if let Some((uid, gid)) = self.owner_to_set(entry) {
+            // Whether it holds is seen when the target is read back.
+            let _ = rustix::fs::fchown(fd, uid, gid);
         }
         for attribute in entry.extra.iter().flat_map(|extra| &extra.attributes) {
             let value = attribute.value.as_deref().unwrap_or_default();
@@ -92,9 +91,6 @@ impl Metadata {
             Err(Errno::PERM) if special != 0 => rustix::fs::fchmod(fd, Mode::from_raw_mode(u32::from(mode & 0o777)))?,
             other => other?,
         }
-        if special != 0 && rustix::fs::fstat(fd)?.st_mode & 0o7000 != u32::from(special) {
-            self.not_applied(NotApplied::SpecialBits, shown);
-        }
         if let Some(times) = times(entry) {
             rustix::fs::futimens(fd, &times)?;
         }
@@ -103,10 +99,9 @@ impl Metadata {
 
     /// Owner, mode and times of what is not opened: links and special files.
     pub(crate) fn apply_at(&self, parent: BorrowedFd<'_>, name: &[u8], entry: &Entry, shown: &dyn Fn() -> String) -> Result<(), Errno> {
-        if let Some((uid, gid)) = self.owner_to_set(entry, shown)
-            && rustix::fs::chownat(parent, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW).is_err()
-        {
-            self.not_applied(NotApplied::Owner, shown);
+        if let Some((uid, gid)) = self.owner_to_set(entry) {
+            // Whether it holds is seen when the target is read back.
+            let _ = rustix::fs::chownat(parent, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW);
         }
         if entry.extra.as_ref().is_some_and(|extra| !extra.attributes.is_empty()) {
             self.not_applied(NotApplied::Attributes, shown);
@@ -121,22 +116,27 @@ impl Metadata {
         Ok(())
     }
 
-    /// The owner this process may set; what it may not is counted. One that is right already needs nothing.
-    fn owner_to_set(&self, entry: &Entry, shown: &dyn Fn() -> String) -> Option<(Option<Uid>, Option<Gid>)> {
-        let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
+    /// The owner this process may set.
+    fn owner_to_set(&self, entry: &Entry) -> Option<(Option<Uid>, Option<Gid>)> {
         if entry.uid == u32::MAX || entry.gid == u32::MAX {
             // The kernel takes these for "leave it".
-            self.not_applied(NotApplied::Owner, shown);
             return None;
         }
+        let gid = Some(Gid::from_raw(entry.gid));
         if self.me == 0 {
-            return Some((Some(uid), Some(gid)));
+            return Some((Some(Uid::from_raw(entry.uid)), gid));
         }
-        if entry.uid != self.me || !self.groups.contains(&entry.gid) {
+        self.groups.contains(&entry.gid).then_some((None, gid))
+    }
+
+    /// Counts what an entry of the target has not got, as it is found there.
+    pub(crate) fn compare(&self, entry: &Entry, stat: &Stat, shown: &dyn Fn() -> String) {
+        if (stat.st_uid, stat.st_gid) != (entry.uid, entry.gid) {
             self.not_applied(NotApplied::Owner, shown);
-            return None;
         }
-        Some((None, Some(gid)))
+        if entry.kind != Kind::Symlink && stat.st_mode & 0o7000 != u32::from(entry.mode & 0o7000) {
+            self.not_applied(NotApplied::SpecialBits, shown);
+        }
     }
 }
 

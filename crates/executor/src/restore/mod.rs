@@ -59,7 +59,7 @@ pub(crate) struct Args {
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=256))]
     readers: Option<u16>,
     /// More entries than this are not taken on.
-    #[arg(long, default_value_t = 20_000_000)]
+    #[arg(long, default_value_t = 10_000_000)]
     max_entries: usize,
 }
 

@@ -136,13 +136,19 @@ fn compare(writer: &Writer<'_>, unit: &Unit, granularity: i128, buffer: &mut Vec
     let differs = |what: &str| writer.findings.add(Cause::TargetFault, &writer.plan.shown(unit.number), what);
     let result = (|| -> Result<bool, Errno> {
         let path = writer.plan.path(unit.number);
-        let equal = !unit.first || same_entry(writer, entry, unit.number, &path, granularity, &differs)?;
-        if entry.kind != Kind::File || unit.blobs.is_empty() {
-            return Ok(equal);
+        if entry.kind != Kind::File || entry.leader.is_some() {
+            let parent = writer.target.parent(&path)?;
+            let stat = rustix::fs::statat(&parent, &*entry.name, AtFlags::SYMLINK_NOFOLLOW)?;
+            return same_entry(writer, entry, unit.number, (&parent, &stat), granularity, &differs);
         }
         let (file, closed) = open(writer, &path, entry)?;
+        let stat = match closed {
+            Some(stat) => stat,
+            None => rustix::fs::fstat(&file)?,
+        };
+        let equal = !unit.first || same_entry(writer, entry, unit.number, (&file, &stat), granularity, &differs)?;
         let content = same_content(writer, entry, unit, &file, buffer, checked);
-        if closed {
+        if closed.is_some() {
             rustix::fs::fchmod(&file, Mode::from_raw_mode(u32::from(entry.mode)))?;
         }
         if let Some(at) = content? {
@@ -166,21 +172,22 @@ fn compare(writer: &Writer<'_>, unit: &Unit, granularity: i128, buffer: &mut Vec
     }
 }
 
-/// Opens a file for reading, whatever its mode says; tells whether the mode must be set again.
-fn open(writer: &Writer<'_>, path: &[u8], entry: &Entry) -> Result<(OwnedFd, bool), Errno> {
+/// Opens a file for reading, whatever its mode says. If the mode had to be changed for that, tells what was there before.
+fn open(writer: &Writer<'_>, path: &[u8], entry: &Entry) -> Result<(OwnedFd, Option<Stat>), Errno> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK;
     let file = match writer.target.at(path, flags, Mode::empty()) {
         Err(Errno::ACCESS) => {
             let parent = writer.target.parent(path)?;
+            let stat = rustix::fs::statat(&parent, &*entry.name, AtFlags::SYMLINK_NOFOLLOW)?;
             let readable = Mode::from_raw_mode(u32::from(entry.mode) | 0o400);
             rustix::fs::chmodat(&parent, &*entry.name, readable, AtFlags::empty())?;
-            return Ok((writer.target.at(path, flags, Mode::empty())?, true));
+            return Ok((writer.target.at(path, flags, Mode::empty())?, Some(stat)));
         }
         other => other?,
     };
     // So that it comes from the disk, where the kernel heeds this.
     let _ = rustix::fs::fadvise(&file, 0, None, Advice::DontNeed);
-    Ok((file, false))
+    Ok((file, None))
 }
 
 /// Where the content differs, if it does.
@@ -213,9 +220,8 @@ fn same_content(writer: &Writer<'_>, entry: &Entry, unit: &Unit, file: &OwnedFd,
     Ok(None)
 }
 
-fn same_entry(writer: &Writer<'_>, entry: &Entry, number: u32, path: &[u8], granularity: i128, differs: &dyn Fn(&str)) -> Result<bool, Errno> {
-    let parent = writer.target.parent(path)?;
-    let stat = rustix::fs::statat(&parent, &*entry.name, AtFlags::SYMLINK_NOFOLLOW)?;
+/// Whether an entry is what was written. `place` is a file itself, or the directory that holds anything else.
+fn same_entry(writer: &Writer<'_>, entry: &Entry, number: u32, (place, stat): (&OwnedFd, &Stat), granularity: i128, differs: &dyn Fn(&str)) -> Result<bool, Errno> {
     let mut equal = true;
     let mut expect = |holds: bool, what: &dyn Fn() -> String| {
         if !holds {
@@ -230,7 +236,7 @@ fn same_entry(writer: &Writer<'_>, entry: &Entry, number: u32, path: &[u8], gran
         expect(size == entry.size, &|| format!("it has {size} bytes where {} were written", entry.size));
     }
     if entry.kind == Kind::Symlink {
-        let link = rustix::fs::readlinkat(&parent, &*entry.name, Vec::new())?;
+        let link = rustix::fs::readlinkat(place, &*entry.name, Vec::new())?;
         expect(entry.extra.as_ref().is_some_and(|extra| extra.link == link.to_bytes()), &|| "the link points elsewhere".to_owned());
     } else {
         // A directory we could not enter gets its mode after this.
@@ -239,13 +245,14 @@ fn same_entry(writer: &Writer<'_>, entry: &Entry, number: u32, path: &[u8], gran
         expect(mode == u32::from(wanted & 0o777), &|| format!("its mode is {mode:03o} where {:03o} was set", wanted & 0o777));
     }
     if let Some(mtime) = entry.mtime {
-        expect(same_time(mtime, &stat, granularity), &|| format!("its modification time is {}.{:09} where {mtime} was set", stat.st_mtime, stat.st_mtime_nsec));
+        expect(same_time(mtime, stat, granularity), &|| format!("its modification time is {}.{:09} where {mtime} was set", stat.st_mtime, stat.st_mtime_nsec));
     }
     if let Some(leader) = entry.leader {
         let path = writer.plan.path(leader);
         let other = rustix::fs::statat(writer.target.parent(&path)?, &*writer.plan.entry(leader).name, AtFlags::SYMLINK_NOFOLLOW)?;
         expect(other.st_ino == stat.st_ino, &|| format!("it is no other name of {}", writer.plan.shown(leader)));
     }
+    writer.metadata.compare(entry, stat, &|| writer.plan.shown(number));
     if matches!(entry.kind, Kind::CharacterDevice | Kind::BlockDevice) && Some(stat.st_rdev) != entry.extra.as_ref().map(|extra| extra.device) {
         writer.metadata.not_applied(NotApplied::Device, || writer.plan.shown(number));
     }

@@ -79,7 +79,7 @@ impl Run {
 
     /// Ends without having found out, whatever was found: exits the process.
     fn give_up(&self, cause: Cause, detail: &str) -> ! {
-        let mut judged = self.findings.judge();
+        let mut judged = self.findings.judge_if_free();
         judged.verdict = Verdict::Inconclusive;
         judged.findings.insert(0, Finding { kind: cause, path: String::new(), detail: detail.to_owned() });
         judged.total += 1;
@@ -113,7 +113,8 @@ impl Run {
     }
 
     fn report(&self, judged: Judgement) -> Report {
-        let facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        // Not waited for: the one who holds it may be the one who panicked.
+        let facts = self.facts.try_lock().map(|facts| facts.clone()).unwrap_or_default();
         let worst = judged.findings.first().filter(|_| judged.verdict != Verdict::Verified);
         let text = |finding: &Finding| {
             let place = if finding.path.is_empty() { String::new() } else { format!("{}: ", finding.path) };

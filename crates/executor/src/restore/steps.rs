@@ -69,7 +69,7 @@ pub(super) fn restore(args: &Args, location: &Location, run: &Run) -> Result<(),
     let (pieces, missing) = find_blobs(&mut repository, &mut plan, id, run, &mut packs)?;
     probe(&repository, &packs)?;
     note_unneeded(&mut repository, &packs, &run.findings);
-    repository.look_at_locks(Timestamp::now(), &run.findings)?;
+    repository.look_at_locks(Timestamp::now(), &run.findings);
     repository.look_at_other_snapshots(id, &run.findings);
     if stop.is_set() {
         return Ok(());
@@ -81,10 +81,10 @@ pub(super) fn restore(args: &Args, location: &Location, run: &Run) -> Result<(),
     let lengths: Vec<Option<u64>> = plan.blobs.iter().map(|blob| blob.copy.map(|copy| copy.plain())).collect();
     let destinations = Destinations::new(&plan, &lengths);
     let metadata = Metadata::new();
-    let writer = Writer::new(&plan, &destinations, &target, (&run.findings, &stop), &run.progress, &metadata);
+    let writer = Writer::new(&plan, &destinations, &target, (&run.findings, &stop), &run.progress, &metadata, args.read_back != ReadBack::Off);
     compare_sizes(&plan, &lengths, &writer, run);
     write(&mut repository, &writer, pieces, &missing, effort, id)?;
-    if !stop.is_set() {
+    if !stop.is_set() && args.read_back != ReadBack::Off {
         run.progress.begin(Step::Sync, 0, 0);
         rustix::fs::syncfs(target.root()).map_err(|errno| target_lost(&target, errno))?;
     }

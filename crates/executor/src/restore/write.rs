@@ -3,11 +3,11 @@
 
 use std::{
     os::fd::{AsFd as _, OwnedFd},
-    sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering},
+    sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering},
 };
 
 use rustix::{
-    fs::{AtFlags, FileType, Mode, OFlags},
+    fs::{Advice, AtFlags, FileType, Mode, OFlags},
     io::Errno,
 };
 
@@ -22,6 +22,9 @@ use crate::target::{Target, cause_of, is_lasting};
 
 /// Runs of zeros of this length become holes.
 const HOLE: usize = 16 << 10;
+
+/// Pieces of this length are worth telling the kernel about.
+const FLUSH: u64 = 256 << 10;
 
 /// Part of the content is missing or zero, so that the length must be set.
 const HOLES: u8 = 1;
@@ -41,12 +44,12 @@ pub(crate) struct Writer<'a> {
     pub(crate) stop: &'a Stop,
     pub(crate) progress: &'a Progress,
     pub(crate) metadata: &'a Metadata,
+    /// Whether what is written is to reach the disk soon, as it will be read from there.
+    flush: bool,
     /// For each entry, how many of its blobs are still to come.
     left: Vec<AtomicU32>,
     /// For each entry, what became of it.
     states: Vec<AtomicU8>,
-    /// For each blob, whether it is lost.
-    lost: Vec<AtomicBool>,
 }
 
 /// What a writing thread keeps between two blobs.
@@ -54,19 +57,14 @@ pub(crate) struct Writer<'a> {
 pub(crate) struct Hand(Option<(u32, OwnedFd)>);
 
 impl<'a> Writer<'a> {
-    pub(crate) fn new(plan: &'a Plan, destinations: &'a Destinations, target: &'a Target, (findings, stop): (&'a Findings, &'a Stop), progress: &'a Progress, metadata: &'a Metadata) -> Self {
+    pub(crate) fn new(plan: &'a Plan, destinations: &'a Destinations, target: &'a Target, (findings, stop): (&'a Findings, &'a Stop), progress: &'a Progress, metadata: &'a Metadata, flush: bool) -> Self {
         let left = plan.entries.iter().map(|entry| AtomicU32::new(entry.content.end - entry.content.start)).collect();
         let states = plan.entries.iter().map(|_| AtomicU8::new(0)).collect();
-        let lost = plan.blobs.iter().map(|_| AtomicBool::new(false)).collect();
-        Self { plan, destinations, target, findings, stop, progress, metadata, left, states, lost }
+        Self { plan, destinations, target, findings, stop, progress, metadata, flush, left, states }
     }
 
     pub(crate) fn state(&self, number: u32) -> u8 {
         self.states[number as usize].load(Ordering::Acquire)
-    }
-
-    pub(crate) fn is_lost(&self, blob: u32) -> bool {
-        self.lost[blob as usize].load(Ordering::Acquire)
     }
 
     /// Whether nothing of the entry is still to come.
@@ -158,6 +156,12 @@ impl<'a> Writer<'a> {
                 }
             }
         }
+        if self.flush
+            && let Some(length) = std::num::NonZeroU64::new(plain.len() as u64).filter(|length| length.get() >= FLUSH)
+        {
+            // The kernel begins to write such pages without making us wait. Where it does not heed it, nothing is lost.
+            let _ = rustix::fs::fadvise(&file, offset, Some(length), Advice::DontNeed);
+        }
         hand.0 = Some((number, file));
         self.progress.count(0, plain.len() as u64);
         Ok(())
@@ -165,7 +169,6 @@ impl<'a> Writer<'a> {
 
     /// A blob cannot be had: the files that hold it are not whole.
     pub(crate) fn lose(&self, hand: &mut Hand, blob: u32) {
-        self.lost[blob as usize].store(true, Ordering::Release);
         for (number, _) in self.destinations.of(blob) {
             self.mark(*number, BROKEN | HOLES);
             self.count_down(hand, *number);

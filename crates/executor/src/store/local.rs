@@ -5,7 +5,7 @@ use std::{
     fs,
     io::{self, Read as _},
     os::{fd::OwnedFd, unix::fs::FileExt as _, unix::fs::MetadataExt},
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 use rustix::{
@@ -22,10 +22,6 @@ pub(crate) struct Directory(PathBuf);
 impl Directory {
     pub(crate) fn new(path: PathBuf) -> Self {
         Self(path)
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.0
     }
 
     pub(super) fn list(&self, folder: Folder) -> Result<Vec<Listed>, StoreError> {

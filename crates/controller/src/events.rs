@@ -107,6 +107,8 @@ pub fn path<K: Resource>(object: &K) -> String {
 pub(crate) fn of_error(error: &Error, action: &'static str) -> Option<Note> {
     match error.class() {
         Class::Conflict | Class::Unavailable => None,
+        // Nothing can be made there any more, an event neither, and everything there is about to go.
+        Class::Forbidden if error.chain().contains("because it is being terminated") => None,
         Class::Forbidden | Class::Refused | Class::Internal => Some(Note::warning(error.reason(), action, error.chain())),
     }
 }

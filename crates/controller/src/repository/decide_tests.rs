@@ -59,6 +59,20 @@ fn discovery_runs_this_job() {
         "app.kubernetes.io/managed-by": "kubestash.com", "app.kubernetes.io/component": "backproof-discovery",
         "kubestash.com/repo-name": "repo", "backproof.dev/repository-uid": "0a1b2c3d-4e5f",
     });
+    let container = json!({
+        "name": "discover", "image": "image:1", "command": ["/bin/backproof-executor"],
+        "args": [
+            "discover", "--repository=file:///backproof/repository/dir", "--repository-name=repo", "--namespace=demo", "--repository-uid=0a1b2c3d-4e5f",
+            "--session=daily", "--filter={\"host\": \"$$(HOST)\"}", "--report=/dev/termination-log",
+        ],
+        "env": [{"name": "BACKPROOF_ENCRYPTION_DIR", "value": "/backproof/encryption"}],
+        "volumeMounts": [
+            {"name": "backproof-repository", "mountPath": "/backproof/repository", "readOnly": true},
+            {"name": "backproof-encryption", "mountPath": "/backproof/encryption", "readOnly": true},
+        ],
+        "terminationMessagePath": "/dev/termination-log", "terminationMessagePolicy": "File",
+        "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}, "readOnlyRootFilesystem": true},
+    });
     assert_eq!(
         job,
         json!({
@@ -79,20 +93,7 @@ fn discovery_runs_this_job() {
                             {"name": "backproof-repository", "persistentVolumeClaim": {"claimName": "backups", "readOnly": true}},
                             {"name": "backproof-encryption", "secret": {"secretName": "key", "optional": true, "defaultMode": 292, "items": [{"key": "RESTIC_PASSWORD", "path": "RESTIC_PASSWORD"}]}},
                         ],
-                        "containers": [{
-                            "name": "discover", "image": "image:1", "command": ["/bin/backproof-executor"],
-                            "args": [
-                                "discover", "--repository=file:///backproof/repository/dir", "--repository-name=repo", "--namespace=demo", "--repository-uid=0a1b2c3d-4e5f",
-                                "--session=daily", "--filter={\"host\": \"$$(HOST)\"}", "--report=/dev/termination-log",
-                            ],
-                            "env": [{"name": "BACKPROOF_ENCRYPTION_DIR", "value": "/backproof/encryption"}],
-                            "volumeMounts": [
-                                {"name": "backproof-repository", "mountPath": "/backproof/repository", "readOnly": true},
-                                {"name": "backproof-encryption", "mountPath": "/backproof/encryption", "readOnly": true},
-                            ],
-                            "terminationMessagePath": "/dev/termination-log", "terminationMessagePolicy": "File",
-                            "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}, "readOnlyRootFilesystem": true},
-                        }],
+                        "containers": [container],
                     },
                 },
             },

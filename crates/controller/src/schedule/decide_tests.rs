@@ -62,7 +62,21 @@ fn a_reference_becomes_this_cronjob() {
         "kubestash.com/invoker-kind": "BackupConfiguration", "kubestash.com/invoker-name": "sample", "kubestash.com/invoker-namespace": "demo",
         "kubestash.com/session-name": "daily", "kubestash.com/repo-name": "repo", "backproof.dev/invoker-uid": "inv-uid",
     });
-    let name = "trigger-verifier-sample-daily-repo-3dc96c48";
+    let name = "trigger-verifier-sample-daily-repo-46ea7d26";
+    let container = json!({
+        "name": "trigger", "image": "image:1", "command": ["/bin/backproof-executor"],
+        "args": [
+            "trigger", format!("--cronjob={name}"), "--invoker-kind=BackupConfiguration", "--invoker-name=sample", "--invoker-uid=inv-uid",
+            "--session=daily", "--repository=repo", "--concurrency-policy=Allow", "--retry-left=2", "--report=/dev/termination-log",
+        ],
+        "env": [
+            {"name": "POD_NAMESPACE", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"}}},
+            {"name": "JOB_NAME", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.labels['batch.kubernetes.io/job-name']"}}},
+        ],
+        "resources": {"requests": {"cpu": "10m", "memory": "16Mi"}, "limits": {"memory": "128Mi"}},
+        "terminationMessagePath": "/dev/termination-log", "terminationMessagePolicy": "FallbackToLogsOnError",
+        "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}, "readOnlyRootFilesystem": true},
+    });
     assert_eq!(
         found,
         json!({
@@ -83,20 +97,7 @@ fn a_reference_becomes_this_cronjob() {
                             "spec": {
                                 "restartPolicy": "Never", "serviceAccountName": "backproof-trigger", "automountServiceAccountToken": true, "enableServiceLinks": false,
                                 "securityContext": {"runAsNonRoot": true, "runAsUser": 65534, "runAsGroup": 65534, "seccompProfile": {"type": "RuntimeDefault"}},
-                                "containers": [{
-                                    "name": "trigger", "image": "image:1", "command": ["/bin/backproof-executor"],
-                                    "args": [
-                                        "trigger", format!("--cronjob={name}"), "--invoker-kind=BackupConfiguration", "--invoker-name=sample", "--invoker-uid=inv-uid",
-                                        "--session=daily", "--repository=repo", "--concurrency-policy=Allow", "--retry-left=2", "--report=/dev/termination-log",
-                                    ],
-                                    "env": [
-                                        {"name": "POD_NAMESPACE", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"}}},
-                                        {"name": "JOB_NAME", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.labels['batch.kubernetes.io/job-name']"}}},
-                                    ],
-                                    "resources": {"requests": {"cpu": "10m", "memory": "16Mi"}, "limits": {"memory": "128Mi"}},
-                                    "terminationMessagePath": "/dev/termination-log", "terminationMessagePolicy": "FallbackToLogsOnError",
-                                    "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}, "readOnlyRootFilesystem": true},
-                                }],
+                                "containers": [container],
                             },
                         },
                     },
@@ -168,7 +169,7 @@ fn edits_are_followed_and_nothing_is_written_without_one() {
     let there = stored(wanted(Invoker::Configuration(&before), verifier(SCHEDULE)));
     let name = there.metadata.name.clone().unwrap();
     let renamed = configuration("  sessions: [{name: daily, repositories: [{name: other, backupVerifier: {name: ver}}]}]");
-    let other = "trigger-verifier-sample-daily-other-87ae2f4d";
+    let other = "trigger-verifier-sample-daily-other-904c7087";
     let dropped = configuration("  sessions: [{name: daily, repositories: [{name: repo}]}]");
     let mut leaving = one_repository();
     leaving.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(jiff::Timestamp::UNIX_EPOCH));

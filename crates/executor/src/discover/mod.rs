@@ -89,7 +89,7 @@ fn discover(args: &Args, location: &Location) -> DiscoveryReport {
     if let Some(fault) = &listing.fault {
         report.cause = Some(fault.kind);
         let place = if fault.path.is_empty() { String::new() } else { format!("{}: ", fault.path) };
-        report.error = Some(format!("{place}{}", fault.detail));
+        report.error = Some(format!("{place}{}", here(&fault.detail)));
     }
     if listing.repository_id.is_empty() {
         return report;
@@ -103,6 +103,11 @@ fn discover(args: &Args, location: &Location) -> DiscoveryReport {
         Ok(()) => report,
         Err(error) => failed(report, Cause::Internal, error),
     }
+}
+
+/// The remedy of a restore Job's user, for a discovery Job: its user is named in another place.
+fn here(detail: &str) -> String {
+    detail.replace("spec.restoreOption.addonInfo.jobTemplate of the BackupVerifier:\n  spec:\n", "spec.runtimeSettings.pod of the BackupStorage:\n")
 }
 
 fn failed(mut report: DiscoveryReport, cause: Cause, error: String) -> DiscoveryReport {
@@ -156,6 +161,13 @@ fn summary(report: &DiscoveryReport) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_may_not_read_is_told_where_discovery_has_its_user() {
+        let error = crate::store::StoreError::NotReadable { path: "keys".into(), me: 1, uid: 2, gid: 3, mode: 0o700 };
+        let told = here(&error.to_string());
+        assert!(told.ends_with("paste below spec.runtimeSettings.pod of the BackupStorage:\n    securityContext:\n      runAsUser: 2\n      runAsGroup: 3"), "{told}");
+    }
 
     #[test]
     fn a_report_fits_a_termination_message() {

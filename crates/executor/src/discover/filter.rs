@@ -26,7 +26,10 @@ impl std::str::FromStr for Filter {
         if text.trim().is_empty() {
             return Ok(Self::default());
         }
-        serde_json::from_str(text).map_err(|error| format!("the filter is no JSON object of session, host, paths and tags: {error}"))
+        let refused = |error: &dyn std::fmt::Display| format!("the filter is no JSON object of session, host, paths and tags: {error}");
+        // A list would be taken for the fields in order.
+        let object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text).map_err(|error| refused(&error))?;
+        serde_json::from_value(object.into()).map_err(|error| refused(&error))
     }
 }
 

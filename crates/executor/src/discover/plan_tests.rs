@@ -48,7 +48,7 @@ fn a_restic_snapshot_becomes_this_object() {
                 }],
             },
             "spec": {
-                "snapshotID": "01JBBRJ9E0NANANANANANANANA", "type": "FullBackup", "repository": "repo", "session": "daily", "version": "v1",
+                "snapshotID": "01JBC428A0NANANANANANANANA", "type": "FullBackup", "repository": "repo", "session": "daily", "version": "v1",
                 "appRef": {"kind": "PersistentVolumeClaim", "name": "source"},
             },
             "status": {

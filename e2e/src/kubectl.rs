@@ -26,20 +26,13 @@ impl Kubectl {
                 .map(PathBuf::from)
                 .with_context(|| format!("{name} is not set: run `make test-e2e` or `make demo`, which bring a cluster up"))
         };
-        Ok(Self {
-            program: path("BACKPROOF_KUBECTL")?,
-            kubeconfig: path("BACKPROOF_KUBECONFIG")?,
-            namespace: "default".into(),
-        })
+        Ok(Self { program: path("BACKPROOF_KUBECTL")?, kubeconfig: path("BACKPROOF_KUBECONFIG")?, namespace: "default".into() })
     }
 
     /// The same for another namespace.
     #[must_use]
     pub fn namespace(&self, name: &str) -> Self {
-        Self {
-            namespace: name.into(),
-            ..self.clone()
-        }
+        Self { namespace: name.into(), ..self.clone() }
     }
 
     /// The namespace commands run in.
@@ -49,12 +42,7 @@ impl Kubectl {
 
     fn command<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(&self, args: I) -> Command {
         let mut command = Command::new(&self.program);
-        command
-            .env_remove("KUBECONFIG")
-            .arg("--kubeconfig")
-            .arg(&self.kubeconfig)
-            .args(["--namespace", &self.namespace])
-            .args(args);
+        command.env_remove("KUBECONFIG").arg("--kubeconfig").arg(&self.kubeconfig).args(["--namespace", &self.namespace]).args(args);
         command
     }
 
@@ -62,11 +50,7 @@ impl Kubectl {
     pub fn output(&self, args: &[&str], input: Option<&str>) -> Result<Output> {
         let mut child = self
             .command(args)
-            .stdin(if input.is_some() {
-                Stdio::piped()
-            } else {
-                Stdio::null()
-            })
+            .stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() })
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -85,18 +69,14 @@ impl Kubectl {
     /// Applies a manifest.
     pub fn apply(&self, manifest: &str) -> Result<String> {
         let args = ["apply", "-f", "-"];
-        checked(&args, &self.output(&args, Some(manifest))?)
-            .with_context(|| manifest.lines().take(12).collect::<Vec<_>>().join("\n"))
+        checked(&args, &self.output(&args, Some(manifest))?).with_context(|| manifest.lines().take(12).collect::<Vec<_>>().join("\n"))
     }
 
     /// Creates a manifest and returns the refusal, or an error when it was not refused.
     pub fn refused(&self, manifest: &str) -> Result<String> {
         let output = self.output(&["create", "-f", "-"], Some(manifest))?;
         if output.status.success() {
-            bail!(
-                "accepted, although it should be refused: {}",
-                String::from_utf8_lossy(&output.stdout)
-            );
+            bail!("accepted, although it should be refused: {}", String::from_utf8_lossy(&output.stdout));
         }
         Ok(String::from_utf8_lossy(&output.stderr).trim().to_owned())
     }
@@ -104,40 +84,25 @@ impl Kubectl {
     /// An object as JSON; `None` when it does not exist.
     pub fn find(&self, kind: &str, name: &str) -> Result<Option<Value>> {
         let text = self.run(&["get", kind, name, "--ignore-not-found", "-o", "json"])?;
-        if text.trim().is_empty() {
-            Ok(None)
-        } else {
-            Ok(Some(serde_json::from_str(&text)?))
-        }
+        if text.trim().is_empty() { Ok(None) } else { Ok(Some(serde_json::from_str(&text)?)) }
     }
 
     /// An object as JSON, which must exist.
     pub fn get(&self, kind: &str, name: &str) -> Result<Value> {
-        self.find(kind, name)?
-            .with_context(|| format!("{kind} {}/{name} does not exist", self.namespace))
+        self.find(kind, name)?.with_context(|| format!("{kind} {}/{name} does not exist", self.namespace))
     }
 
     /// Objects as JSON, by selector flags.
     pub fn list(&self, kind: &str, flags: &[&str]) -> Result<Vec<Value>> {
-        let args: Vec<&str> = ["get", kind, "-o", "json"]
-            .into_iter()
-            .chain(flags.iter().copied())
-            .collect();
+        let args: Vec<&str> = ["get", kind, "-o", "json"].into_iter().chain(flags.iter().copied()).collect();
         let mut list: Value = serde_json::from_str(&self.run(&args)?)?;
-        Ok(list["items"]
-            .as_array_mut()
-            .map(std::mem::take)
-            .unwrap_or_default())
+        Ok(list["items"].as_array_mut().map(std::mem::take).unwrap_or_default())
     }
 }
 
 fn checked(args: &[&str], output: &Output) -> Result<String> {
     if !output.status.success() {
-        bail!(
-            "kubectl {} failed: {}",
-            args.join(" "),
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
+        bail!("kubectl {} failed: {}", args.join(" "), String::from_utf8_lossy(&output.stderr).trim());
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

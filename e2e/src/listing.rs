@@ -24,9 +24,7 @@ pub fn of(root: &Path) -> Result<Vec<String>> {
         } else if meta.is_file() {
             format!("{:x?}", Sha256::digest(fs::read(&path)?))
         } else {
-            fs::read_link(&path)
-                .map(|target| target.display().to_string())
-                .unwrap_or_default()
+            fs::read_link(&path).map(|target| target.display().to_string()).unwrap_or_default()
         };
         let name = path.strip_prefix(root).unwrap_or(&path).display();
         lines.push(format!(

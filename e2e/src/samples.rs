@@ -32,9 +32,7 @@ fn with_image(manifest: &str) -> String {
 
 /// The backup with little data, for tests that care about the course of things and not about volume.
 pub fn small_backup() -> String {
-    backup()
-        .replace(r#"value: "5200""#, r#"value: "200""#)
-        .replace(r#"value: "192""#, r#"value: "8""#)
+    backup().replace(r#"value: "5200""#, r#"value: "200""#).replace(r#"value: "192""#, r#"value: "8""#)
 }
 
 /// `sabotage/bit-flip.yaml`

@@ -33,10 +33,6 @@ pub fn until<T>(
 }
 
 /// The same without progress.
-pub fn quietly<T>(
-    what: &str,
-    limit: Duration,
-    look: impl FnMut() -> Result<Option<T>>,
-) -> Result<T> {
+pub fn quietly<T>(what: &str, limit: Duration, look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
     until(what, limit, |_, _| {}, look)
 }

@@ -220,7 +220,13 @@ impl Cause {
     pub fn holds_repository(self) -> bool {
         matches!(
             self,
-            Self::RepositoryNotFound | Self::RepositoryNotReadable | Self::StorageUnreachable | Self::StorageCredentialsRefused | Self::SecretMissing | Self::EncryptionKeyRejected | Self::ImagePullFailed
+            Self::RepositoryNotFound
+                | Self::RepositoryNotReadable
+                | Self::StorageUnreachable
+                | Self::StorageCredentialsRefused
+                | Self::SecretMissing
+                | Self::EncryptionKeyRejected
+                | Self::ImagePullFailed
         )
     }
 }

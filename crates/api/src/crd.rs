@@ -11,8 +11,8 @@ use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
 use crate::kinds::{
-    Addon, BackupBatch, BackupConfiguration, BackupStorage, BackupVerificationSession, BackupVerifier, Function, Repository, RestoreSession,
-    Snapshot,
+    Addon, BackupBatch, BackupConfiguration, BackupStorage, BackupVerificationSession, BackupVerifier, Function, Repository,
+    RestoreSession, Snapshot,
 };
 
 /// Every kind, made once: the schemas are large.
@@ -94,7 +94,8 @@ fn schema<K: JsonSchema>() -> Value {
 /// The API server knows these by itself; readers of the bare schema do not.
 fn add_type_meta(properties: &mut Map<String, Value>) {
     let own = std::mem::take(properties);
-    properties.insert("apiVersion".into(), json!({ "type": "string", "description": "Group and version of the schema this object follows." }));
+    properties
+        .insert("apiVersion".into(), json!({ "type": "string", "description": "Group and version of the schema this object follows." }));
     properties.insert("kind".into(), json!({ "type": "string", "description": "Kind of this object." }));
     properties.insert("metadata".into(), json!({ "type": "object" }));
     properties.extend(own);

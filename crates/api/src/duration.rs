@@ -223,10 +223,26 @@ mod tests {
         for text in ["3", "1h3", "-3", "1.5"] {
             assert_eq!(parse(text), Err(DurationError::NoUnit(text.into())), "{text:?}");
         }
-        for (text, unit) in [("1d", "d"), ("1w", "w"), ("3000y", "y"), ("1H", "H"), ("1s-", "s-"), ("1s-2s", "s-"), ("5 s", " s"), ("5\u{7f16}", "\u{7f16}")] {
+        for (text, unit) in [
+            ("1d", "d"),
+            ("1w", "w"),
+            ("3000y", "y"),
+            ("1H", "H"),
+            ("1s-", "s-"),
+            ("1s-2s", "s-"),
+            ("5 s", " s"),
+            ("5\u{7f16}", "\u{7f16}"),
+        ] {
             assert_eq!(parse(text), Err(DurationError::UnknownUnit { text: text.into(), unit: unit.into() }), "{text:?}");
         }
-        for text in ["9223372036854775808ns", "-9223372036854775809ns", "9223372036854775.808us", "3000000h", "2562047h47m16.854775808s", "99999999999999999999s"] {
+        for text in [
+            "9223372036854775808ns",
+            "-9223372036854775809ns",
+            "9223372036854775.808us",
+            "3000000h",
+            "2562047h47m16.854775808s",
+            "99999999999999999999s",
+        ] {
             assert_eq!(parse(text), Err(DurationError::TooLong(text.into())), "{text:?}");
         }
     }

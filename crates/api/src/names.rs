@@ -142,10 +142,7 @@ mod tests {
         let cronjob = verifier_cronjob("BackupConfiguration", "sample-backup", "freq-backup", "demo-storage");
         assert!(cronjob.starts_with("trigger-verifier-sample-backup-"), "{cronjob}");
         assert_ne!(cronjob, verifier_cronjob("BackupBatch", "sample-backup", "freq-backup", "demo-storage"));
-        assert_ne!(
-            verifier_cronjob("BackupConfiguration", "a-b", "c", "d"),
-            verifier_cronjob("BackupConfiguration", "a", "b-c", "d"),
-        );
+        assert_ne!(verifier_cronjob("BackupConfiguration", "a-b", "c", "d"), verifier_cronjob("BackupConfiguration", "a", "b-c", "d"),);
         assert_eq!(child(&["demo", "s"], "645191bb-8e2e-4b04"), "demo-s-645191bb");
     }
 

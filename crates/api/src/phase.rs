@@ -20,7 +20,6 @@ use crate::{
     shared::Wire,
 };
 
-
 /// Phase of a BackupVerificationSession.
 pub fn verification(conditions: &[Condition]) -> VerificationPhase {
     let cleaned = of::VERIFICATION_SESSION_HISTORY_CLEANED;
@@ -72,7 +71,11 @@ pub fn restore(status: &RestoreSessionStatus) -> RestorePhase {
     match components {
         RestorePhase::Pending | RestorePhase::Unknown => components,
         RestorePhase::Running | RestorePhase::Failed | RestorePhase::Succeeded | RestorePhase::Invalid => {
-            if closed { components } else { RestorePhase::Running }
+            if closed {
+                components
+            } else {
+                RestorePhase::Running
+            }
         }
     }
 }
@@ -116,7 +119,11 @@ pub fn snapshot(status: &SnapshotStatus) -> SnapshotPhase {
     match snapshot_components(status) {
         SnapshotPhase::Pending => SnapshotPhase::Pending,
         component @ (SnapshotPhase::Running | SnapshotPhase::Succeeded | SnapshotPhase::Failed) => {
-            if uploaded { component } else { SnapshotPhase::Running }
+            if uploaded {
+                component
+            } else {
+                SnapshotPhase::Running
+            }
         }
     }
 }

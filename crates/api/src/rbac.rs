@@ -85,27 +85,62 @@ pub const RIGHTS: &[Right] = &[
     right(
         Controller,
         CORE,
-        &["backupverificationsession/finalizers", "restoresessions/finalizers", "backupconfigurations/finalizers", "backupbatches/finalizers"],
+        &[
+            "backupverificationsession/finalizers",
+            "restoresessions/finalizers",
+            "backupconfigurations/finalizers",
+            "backupbatches/finalizers",
+        ],
         &["update"],
         "owner references that block deletion, where the cluster enforces the right to set them",
     ),
     right(Controller, STORAGE, &["repositories"], &["get", "list", "watch", "patch"], "repository: hold-off and discovery, as annotations"),
     right(Controller, STORAGE, &["repositories/finalizers"], &["update"], "repository: owner reference of the discovery Job"),
-    right(Controller, STORAGE, &["snapshots"], &["get", "list", "watch", "patch"], "session: newest Snapshot; the record, where status is pruned"),
+    right(
+        Controller,
+        STORAGE,
+        &["snapshots"],
+        &["get", "list", "watch", "patch"],
+        "session: newest Snapshot; the record, where status is pruned",
+    ),
     right(Controller, STORAGE, &["snapshots"], &["delete"], "repository: discovered Snapshots whose restic snapshot is gone"),
     right(Controller, STORAGE, &["snapshots/status"], &["get", "patch", "update"], "session: the result on the Snapshot"),
     right(Controller, STORAGE, &["backupstorages"], WATCH, "restore and repository: where the data lies"),
     right(Controller, ADDONS, &["addons", "functions"], WATCH, "restore: task and container"),
-    right(Controller, "batch", &["jobs"], &["get", "list", "watch", "create", "patch", "delete"], "restore and repository: suspended, started, ended"),
-    right(Controller, "batch", &["cronjobs"], &["get", "list", "watch", "create", "patch", "update", "delete"], "schedule: one per verifier reference"),
+    right(
+        Controller,
+        "batch",
+        &["jobs"],
+        &["get", "list", "watch", "create", "patch", "delete"],
+        "restore and repository: suspended, started, ended",
+    ),
+    right(
+        Controller,
+        "batch",
+        &["cronjobs"],
+        &["get", "list", "watch", "create", "patch", "update", "delete"],
+        "schedule: one per verifier reference",
+    ),
     right(Controller, "", &["pods"], WATCH, "restore: reports, what is gone, who mounts a claim"),
     right(Controller, "", &["persistentvolumeclaims"], WATCH, "restore: target and source claims, their volumes"),
     right(Controller, "", &["persistentvolumes"], &["get"], "restore: UID of the volume behind a claim"),
     right(Controller, "", &["namespaces"], &["get"], "session: a namespace that is ending; usage policies"),
     right(Controller, "apps", &["statefulsets", "deployments", "daemonsets"], &["get"], "restore: claims of the source workload"),
-    right(Controller, "", &["events"], &["get", "list", "watch", "create", "patch"], "all: events; the last one of a Job that does not start"),
+    right(
+        Controller,
+        "",
+        &["events"],
+        &["get", "list", "watch", "create", "patch"],
+        "all: events; the last one of a Job that does not start",
+    ),
     right(Controller, "events.k8s.io", &["events"], &["get", "list", "watch", "create", "patch"], "all: events"),
-    right(Controller, "", &["serviceaccounts"], &["get", "list", "watch", "create", "patch"], "schedule and repository: identity of trigger and discovery"),
+    right(
+        Controller,
+        "",
+        &["serviceaccounts"],
+        &["get", "list", "watch", "create", "patch"],
+        "schedule and repository: identity of trigger and discovery",
+    ),
     right(
         Controller,
         "rbac.authorization.k8s.io",
@@ -115,7 +150,13 @@ pub const RIGHTS: &[Right] = &[
     ),
     Right {
         names: &[TRIGGER, DISCOVERER],
-        ..right(Controller, "rbac.authorization.k8s.io", &["clusterroles"], &["bind"], "schedule and repository: hand on these two roles only")
+        ..right(
+            Controller,
+            "rbac.authorization.k8s.io",
+            &["clusterroles"],
+            &["bind"],
+            "schedule and repository: hand on these two roles only",
+        )
     },
     Right {
         reach: Reach::Release,
@@ -139,7 +180,13 @@ pub const RIGHTS: &[Right] = &[
     right(Webhook, "", &["persistentvolumeclaims"], &["get"], "whether a target is the source"),
     right(Webhook, "", &["namespaces"], &["get"], "usage policies by label"),
     right(Webhook, "apps", &["statefulsets", "deployments", "daemonsets"], &["get"], "claims of the source workload"),
-    right(Webhook, "authorization.k8s.io", &["subjectaccessreviews"], &["create"], "whether the writer of a reference may do what it leads to"),
+    right(
+        Webhook,
+        "authorization.k8s.io",
+        &["subjectaccessreviews"],
+        &["create"],
+        "whether the writer of a reference may do what it leads to",
+    ),
     Right {
         names: &[WEBHOOK],
         ..right(
@@ -154,7 +201,13 @@ pub const RIGHTS: &[Right] = &[
         reach: Reach::Release,
         names: &[WEBHOOK_TLS_SECRET],
         // Server-side apply asks for create by name, a POST without one: so this cannot make any other Secret.
-        ..right(Webhook, "", &["secrets"], &["get", "list", "watch", "create", "patch"], "certificate authority and certificate, by server-side apply")
+        ..right(
+            Webhook,
+            "",
+            &["secrets"],
+            &["get", "list", "watch", "create", "patch"],
+            "certificate authority and certificate, by server-side apply",
+        )
     },
     right(Trigger, STORAGE, &["snapshots"], &["list"], "the newest Snapshot"),
     right(Trigger, CORE, &["backupverificationsession"], &["list", "create"], "one session per tick, none while one is unfinished"),
@@ -205,17 +258,16 @@ mod tests {
 
     #[test]
     fn nobody_reads_secrets_but_the_webhook_its_own() {
-        let secrets: Vec<_> = RIGHTS.iter().filter(|right| right.resources.iter().any(|resource| resource.starts_with("secrets"))).collect();
+        let secrets: Vec<_> =
+            RIGHTS.iter().filter(|right| right.resources.iter().any(|resource| resource.starts_with("secrets"))).collect();
         assert_eq!(secrets.len(), 1, "{secrets:?}");
         assert_eq!((secrets[0].identity, secrets[0].reach, secrets[0].names), (Webhook, Reach::Release, &[WEBHOOK_TLS_SECRET][..]));
     }
 
     #[test]
     fn only_two_roles_are_handed_on() {
-        let roles: Vec<_> = RIGHTS
-            .iter()
-            .filter(|right| right.resources.iter().any(|resource| matches!(*resource, "roles" | "clusterroles")))
-            .collect();
+        let roles: Vec<_> =
+            RIGHTS.iter().filter(|right| right.resources.iter().any(|resource| matches!(*resource, "roles" | "clusterroles"))).collect();
         assert_eq!(roles.len(), 1);
         assert_eq!((roles[0].verbs, roles[0].names), (&["bind"][..], &[TRIGGER, DISCOVERER][..]));
     }

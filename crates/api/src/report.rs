@@ -271,9 +271,8 @@ mod tests {
     fn a_long_report_is_shortened_and_says_so() {
         let mut long = report();
         long.error = Some("é".repeat(5000));
-        long.findings = (0..500)
-            .map(|at| Finding { kind: Cause::PackDamaged, path: format!("/data/{at}"), detail: "x".repeat(100) })
-            .collect();
+        long.findings =
+            (0..500).map(|at| Finding { kind: Cause::PackDamaged, path: format!("/data/{at}"), detail: "x".repeat(100) }).collect();
         long.findings_total = 500;
         let text = long.to_json(TERMINATION_MESSAGE_LIMIT);
         assert!(text.len() <= TERMINATION_MESSAGE_LIMIT);

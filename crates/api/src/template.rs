@@ -90,7 +90,8 @@ pub fn expand(text: &str, variables: &Variables) -> Result<String, TemplateProbl
 ///
 /// `place` starts the paths of the errors, such as `Function backproof-pvc-restore: spec`.
 pub fn expand_object<T: Serialize + DeserializeOwned>(object: &T, variables: &Variables, place: &str) -> Result<T, Vec<TemplateError>> {
-    let shape = |error: serde_json::Error| vec![TemplateError { place: place.to_owned(), problem: TemplateProblem::Shape(error.to_string()) }];
+    let shape =
+        |error: serde_json::Error| vec![TemplateError { place: place.to_owned(), problem: TemplateProblem::Shape(error.to_string()) }];
     let mut value = serde_json::to_value(object).map_err(shape)?;
     let mut errors = Vec::new();
     expand_value(&mut value, variables, place, &mut errors);
@@ -162,7 +163,11 @@ impl<'a> Reader<'a> {
         let operator = if length { Operator::Length } else { self.operator(whole)? };
         let filled = self.apply(operator, value, whole)?;
         if !self.eat("}") {
-            return Err(if self.rest.is_empty() { TemplateProblem::Unclosed(excerpt(whole)) } else { TemplateProblem::Form(excerpt(whole)) });
+            return Err(if self.rest.is_empty() {
+                TemplateProblem::Unclosed(excerpt(whole))
+            } else {
+                TemplateProblem::Form(excerpt(whole))
+            });
         }
         match filled {
             Some(text) => push(out, &text),

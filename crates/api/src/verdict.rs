@@ -57,7 +57,7 @@ impl std::fmt::Display for Verdict {
 
 #[cfg(test)]
 mod tests {
-    use super::Verdict::{self, Inconclusive, Skipped, Verified, VerificationFailed};
+    use super::Verdict::{self, Inconclusive, Skipped, VerificationFailed, Verified};
 
     #[test]
     fn folds() {

@@ -24,7 +24,9 @@ fn since(list: &[Condition], kind: &str) -> i64 {
 #[test]
 fn absent_is_neither_true_nor_false() {
     let list = list(&[("A", TRUE), ("B", FALSE), ("C", UNKNOWN)]);
-    for (kind, is_true, is_false, is_present) in [("A", true, false, true), ("B", false, true, true), ("C", false, false, true), ("D", false, false, false)] {
+    for (kind, is_true, is_false, is_present) in
+        [("A", true, false, true), ("B", false, true, true), ("C", false, false, true), ("D", false, false, false)]
+    {
         assert_eq!(condition::is_true(&list, kind), is_true, "{kind}");
         assert_eq!(condition::is_false(&list, kind), is_false, "{kind}");
         assert_eq!(condition::is_present(&list, kind), is_present, "{kind}");

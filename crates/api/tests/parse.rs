@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
 use backproof_api::{
-    Addon, BackupBatch, BackupConfiguration, BackupStorage, BackupVerificationSession, BackupVerifier, DeletionPolicy, Function, Repository,
-    RestoreSession, Snapshot, VerificationPhase, VerificationStatus, VerificationType, shared::Wire,
+    Addon, BackupBatch, BackupConfiguration, BackupStorage, BackupVerificationSession, BackupVerifier, DeletionPolicy, Function,
+    Repository, RestoreSession, Snapshot, VerificationPhase, VerificationStatus, VerificationType, shared::Wire,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
@@ -56,12 +56,14 @@ spec:
     assert_eq!(verifier.spec.retry_config.as_ref().map(|retry| retry.delay.as_str()), Some("0s"));
     let session: BackupVerificationSession = read("{metadata: {name: s}, spec: {}, status: {}}");
     assert_eq!(session.status, Some(Default::default()));
-    let configuration: BackupConfiguration =
-        read("{metadata: {name: c}, spec: {}, status: {backends: [{name: b, storage: {ref: {name: ''}}, retentionPolicy: {ref: {name: ''}, found: false}}]}}");
+    let configuration: BackupConfiguration = read(
+        "{metadata: {name: c}, spec: {}, status: {backends: [{name: b, storage: {ref: {name: ''}}, retentionPolicy: {ref: {name: ''}, found: false}}]}}",
+    );
     assert_eq!(configuration.status.unwrap().backends[0].retention_policy.as_ref().unwrap().found, Some(false));
     let restore: RestoreSession = read("{metadata: {name: r}, spec: {}, status: {hooks: {}, phase: Running}}");
     assert_eq!(restore.status.unwrap().hooks, Some(Default::default()));
-    let storage: BackupStorage = read("{metadata: {name: b}, spec: {storage: {}, runtimeSettings: {}, usagePolicy: {allowedNamespaces: {from: All}}}, status: {}}");
+    let storage: BackupStorage =
+        read("{metadata: {name: b}, spec: {storage: {}, runtimeSettings: {}, usagePolicy: {allowedNamespaces: {from: All}}}, status: {}}");
     assert_eq!(storage.spec.runtime_settings, Some(Default::default()));
 }
 
@@ -76,8 +78,9 @@ fn an_unknown_word_is_kept() {
     assert_eq!(status.verification_status.as_ref().and_then(Wire::known), Some(VerificationStatus::Verified));
     assert_ne!(snapshot.spec.deletion_policy.clone().unwrap(), DeletionPolicy::Delete);
     assert_eq!(serde_json::to_value(&snapshot).unwrap()["status"]["components"]["dump"]["driver"], json!("Tape"));
-    let session: BackupVerificationSession =
-        read("{metadata: {}, status: {phase: Running, verdict: Splendid, cause: MoonPhase, conditions: [{type: T, status: Maybe, lastTransitionTime: null}]}}");
+    let session: BackupVerificationSession = read(
+        "{metadata: {}, status: {phase: Running, verdict: Splendid, cause: MoonPhase, conditions: [{type: T, status: Maybe, lastTransitionTime: null}]}}",
+    );
     let status = session.status.unwrap();
     assert_eq!(status.phase.unwrap(), VerificationPhase::Running);
     assert_eq!(status.cause, Some(Wire::Other("MoonPhase".into())));

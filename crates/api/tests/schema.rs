@@ -24,7 +24,9 @@ fn visit(path: &str, node: &Value, seen: &mut dyn FnMut(&str, &Map<String, Value
 fn faults(mut judge: impl FnMut(&str, &Map<String, Value>) -> Option<String>) {
     let mut faults = Vec::new();
     for definition in crd::all() {
-        visit(&definition.kind, definition.schema(), &mut |path, node| faults.extend(judge(path, node).map(|fault| format!("{path}: {fault}"))));
+        visit(&definition.kind, definition.schema(), &mut |path, node| {
+            faults.extend(judge(path, node).map(|fault| format!("{path}: {fault}")))
+        });
     }
     assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
 }
@@ -57,7 +59,8 @@ fn schemas_are_structural_and_use_known_keywords() {
         "x-kubernetes-map-type",
     ];
     faults(|_, node| {
-        let unknown: Vec<_> = node.keys().filter(|key| !KNOWN.contains(&key.as_str()) && *key != "x-kubernetes-preserve-unknown-fields").collect();
+        let unknown: Vec<_> =
+            node.keys().filter(|key| !KNOWN.contains(&key.as_str()) && *key != "x-kubernetes-preserve-unknown-fields").collect();
         if !unknown.is_empty() {
             return Some(format!("keywords {unknown:?}"));
         }
@@ -113,7 +116,8 @@ fn defaults_are_valid_and_few() {
 fn unknown_fields_are_kept_only_where_upstream_keeps_them() {
     faults(|path, node| {
         let last = path.rsplit('.').next().unwrap_or_default();
-        (node.contains_key("x-kubernetes-preserve-unknown-fields") && !matches!(last, "query" | "params")).then(|| "keeps unknown fields".into())
+        (node.contains_key("x-kubernetes-preserve-unknown-fields") && !matches!(last, "query" | "params"))
+            .then(|| "keeps unknown fields".into())
     });
 }
 
@@ -123,7 +127,8 @@ fn conditions_stay_an_atomic_list() {
     faults(|path, node| {
         if path.ends_with(".conditions") {
             count += 1;
-            return (node.contains_key("x-kubernetes-list-type") || node.contains_key("x-kubernetes-list-map-keys")).then(|| "merges by key".into());
+            return (node.contains_key("x-kubernetes-list-type") || node.contains_key("x-kubernetes-list-map-keys"))
+                .then(|| "merges by key".into());
         }
         None
     });
@@ -183,7 +188,11 @@ fn every_field_of_the_kinds_is_described() {
         assert!(!root.is_empty() && !root.contains("Auto-generated"), "{}: {root}", definition.kind);
         for part in ["spec", "status"] {
             if let Some(schema) = definition.schema()["properties"].get(part) {
-                assert!(schema["properties"].as_object().unwrap().values().all(|property| property.get("description").is_some()), "{}", definition.kind);
+                assert!(
+                    schema["properties"].as_object().unwrap().values().all(|property| property.get("description").is_some()),
+                    "{}",
+                    definition.kind
+                );
             }
         }
         described(&definition.kind, definition.schema(), &mut faults);

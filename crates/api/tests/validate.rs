@@ -189,7 +189,20 @@ fn leaves(at: &str, value: &Value, into: &mut Vec<String>) {
 
 /// What a field may hold instead: mostly text, now and then something of another shape.
 fn replacement() -> impl Strategy<Value = Value> {
-    let words = ["", "latest", "BackupConfiguration", "BackupBatch", "Query", "Script", "demo", "demo-storage", "freq-backup", "0s", "-1h", "* * * * *"];
+    let words = [
+        "",
+        "latest",
+        "BackupConfiguration",
+        "BackupBatch",
+        "Query",
+        "Script",
+        "demo",
+        "demo-storage",
+        "freq-backup",
+        "0s",
+        "-1h",
+        "* * * * *",
+    ];
     prop_oneof![
         8 => prop::sample::select(words.to_vec()).prop_map(Value::from),
         8 => "\\PC{0,70}".prop_map(Value::from),

@@ -12,7 +12,12 @@ pub struct Config {
     #[arg(long, env = "BACKPROOF_NAMESPACE", default_value = "backproof-system")]
     pub namespace: String,
     /// Pairs of namespaces between which the controller may work, as TARGET=FROM[,FROM]; several are separated by semicolons.
-    #[arg(long = "allow-cross-namespace", env = "BACKPROOF_ALLOW_CROSS_NAMESPACE", value_name = "TARGET=FROM[,FROM]", value_delimiter = ';')]
+    #[arg(
+        long = "allow-cross-namespace",
+        env = "BACKPROOF_ALLOW_CROSS_NAMESPACE",
+        value_name = "TARGET=FROM[,FROM]",
+        value_delimiter = ';'
+    )]
     pub cross_namespace: Vec<CrossNamespace>,
     /// Longest a session takes when its BackupVerifier sets no timeout.
     #[arg(long, env = "BACKPROOF_DEFAULT_TIMEOUT", default_value = "6h", value_parser = duration)]
@@ -110,9 +115,14 @@ mod tests {
     #[test]
     fn pairs_of_namespaces() {
         let config = parse(&["--allow-cross-namespace", "verify=demo,shop;lab=demo", "--unsafe-namespaces", "a,b", "--listen", ":9"]);
-        for (target, from, allowed) in
-            [("verify", "demo", true), ("verify", "shop", true), ("lab", "demo", true), ("lab", "shop", false), ("x", "demo", false), ("x", "x", true)]
-        {
+        for (target, from, allowed) in [
+            ("verify", "demo", true),
+            ("verify", "shop", true),
+            ("lab", "demo", true),
+            ("lab", "shop", false),
+            ("x", "demo", false),
+            ("x", "x", true),
+        ] {
             assert_eq!(config.may_cross(target, from), allowed, "{target} from {from}");
         }
         assert!(config.allows_unsafe("b") && !config.allows_unsafe("c"));
@@ -121,7 +131,14 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        for args in [["--allow-cross-namespace", "verify"], ["--allow-cross-namespace", "=demo"], ["--allow-cross-namespace", "v=a,"], ["--default-timeout", "soon"], ["--default-timeout", "0s"], ["--listen", "8080"]] {
+        for args in [
+            ["--allow-cross-namespace", "verify"],
+            ["--allow-cross-namespace", "=demo"],
+            ["--allow-cross-namespace", "v=a,"],
+            ["--default-timeout", "soon"],
+            ["--default-timeout", "0s"],
+            ["--listen", "8080"],
+        ] {
             assert!(Config::try_parse_from(["backproof-controller", args[0], args[1]]).is_err(), "{args:?}");
         }
     }

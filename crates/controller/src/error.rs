@@ -124,7 +124,9 @@ impl Error {
             },
             Self::Connect { .. } => Class::Unavailable,
             Self::Stale { .. } => Class::Conflict,
-            Self::Start { .. } | Self::Encode { .. } | Self::Incomplete { .. } | Self::PartEnded { .. } | Self::PartPanicked { .. } => Class::Internal,
+            Self::Start { .. } | Self::Encode { .. } | Self::Incomplete { .. } | Self::PartEnded { .. } | Self::PartPanicked { .. } => {
+                Class::Internal
+            }
         }
     }
 
@@ -147,7 +149,13 @@ impl Error {
     pub fn status_code(&self) -> Option<u16> {
         match self {
             Self::Api { source, .. } => code(source),
-            Self::Start { .. } | Self::Connect { .. } | Self::Stale { .. } | Self::Encode { .. } | Self::Incomplete { .. } | Self::PartEnded { .. } | Self::PartPanicked { .. } => None,
+            Self::Start { .. }
+            | Self::Connect { .. }
+            | Self::Stale { .. }
+            | Self::Encode { .. }
+            | Self::Incomplete { .. }
+            | Self::PartEnded { .. }
+            | Self::PartPanicked { .. } => None,
         }
     }
 

@@ -143,7 +143,11 @@ fn lease(target: &PinnedTarget, holder: &Holder, now: Timestamp) -> Lease {
     Lease {
         metadata: ObjectMeta {
             name: Some(name(target)),
-            labels: pairs(&[(labels::MANAGED_BY, labels::MANAGED_BY_VALUE), (labels::COMPONENT, COMPONENT), (labels::SESSION_UID, &holder.uid)]),
+            labels: pairs(&[
+                (labels::MANAGED_BY, labels::MANAGED_BY_VALUE),
+                (labels::COMPONENT, COMPONENT),
+                (labels::SESSION_UID, &holder.uid),
+            ]),
             annotations: pairs(&[
                 (HOLDER, &format!("{}/{}", holder.namespace, holder.name)),
                 (TARGET, &format!("{} {}/{}", target.kind, target.object.namespace, target.object.name)),

@@ -7,6 +7,7 @@ use clap::Parser as _;
 fn main() -> anyhow::Result<()> {
     let config = Config::parse();
     telemetry::start(config.log_json);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().context("cannot start the async runtime")?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().context("cannot start the async runtime")?;
     runtime.block_on(backproof_controller::run(config)).context("backproof-controller ended")
 }

@@ -98,7 +98,9 @@ pub enum AccessError {
         remedy: String,
     },
     /// The volume source is one that the installation does not allow.
-    #[error("{object}: {field} asks for a directory of the node; use a PersistentVolumeClaim, or list namespace {namespace} in the chart's value unsafeNamespaces")]
+    #[error(
+        "{object}: {field} asks for a directory of the node; use a PersistentVolumeClaim, or list namespace {namespace} in the chart's value unsafeNamespaces"
+    )]
     HostPathRefused {
         /// Kind, namespace and name.
         object: String,
@@ -108,7 +110,9 @@ pub enum AccessError {
         namespace: String,
     },
     /// The volume lies in another namespace than the Job.
-    #[error("{object}: spec.storage.local names a claim of namespace {claim_namespace}, and a Job of namespace {namespace} cannot mount it; restore into namespace {claim_namespace}")]
+    #[error(
+        "{object}: spec.storage.local names a claim of namespace {claim_namespace}, and a Job of namespace {namespace} cannot mount it; restore into namespace {claim_namespace}"
+    )]
     VolumeElsewhere {
         /// Kind, namespace and name.
         object: String,
@@ -118,7 +122,9 @@ pub enum AccessError {
         namespace: String,
     },
     /// A Secret lies in another namespace than the Job, and no copy was made.
-    #[error("{named_by} names Secret {secret_namespace}/{secret}, and a Job of namespace {namespace} cannot mount it; set the chart's value crossNamespace to {{{namespace}: [{secret_namespace}]}}")]
+    #[error(
+        "{named_by} names Secret {secret_namespace}/{secret}, and a Job of namespace {namespace} cannot mount it; set the chart's value crossNamespace to {{{namespace}: [{secret_namespace}]}}"
+    )]
     SecretElsewhere {
         /// Object and field that name the Secret.
         named_by: String,
@@ -145,7 +151,12 @@ impl AccessError {
 
 /// How a Job reaches the restic repository of one component: `component_path` is relative to the Repository's `spec.path`,
 /// and `.` (or nothing) means the Repository itself is one.
-pub fn access(storage: &BackupStorage, repository: &Repository, component_path: &str, place: Place<'_>) -> Result<RepositoryAccess, AccessError> {
+pub fn access(
+    storage: &BackupStorage,
+    repository: &Repository,
+    component_path: &str,
+    place: Place<'_>,
+) -> Result<RepositoryAccess, AccessError> {
     let mut access = backend(storage, repository, component_path, place)?;
     for secret in secrets(storage, repository) {
         secret.mount(place, &mut access)?;
@@ -214,7 +225,12 @@ impl SecretSource {
     }
 }
 
-fn backend(storage: &BackupStorage, repository: &Repository, component_path: &str, place: Place<'_>) -> Result<RepositoryAccess, AccessError> {
+fn backend(
+    storage: &BackupStorage,
+    repository: &Repository,
+    component_path: &str,
+    place: Place<'_>,
+) -> Result<RepositoryAccess, AccessError> {
     let object = describe(storage);
     let missing = |field, remedy| AccessError::Missing { object: object.clone(), field, remedy };
     let backend = storage.spec.storage.as_ref().ok_or_else(|| missing("spec.storage", "name a provider and its settings"))?;
@@ -239,7 +255,11 @@ fn backend(storage: &BackupStorage, repository: &Repository, component_path: &st
             let s3 = backend.s3.as_ref().ok_or_else(|| missing("spec.storage.s3", "give the bucket"))?;
             let bucket = name_of(&object, "spec.storage.s3.bucket", &s3.bucket)?;
             let prefix = segments(&object, "spec.storage.s3.prefix", &s3.prefix)?;
-            Ok(RepositoryAccess { url: bucket_url("s3", bucket, &[prefix, directory].concat()), env: s3_settings(s3), ..RepositoryAccess::default() })
+            Ok(RepositoryAccess {
+                url: bucket_url("s3", bucket, &[prefix, directory].concat()),
+                env: s3_settings(s3),
+                ..RepositoryAccess::default()
+            })
         }
         "gcs" => {
             let gcs = backend.gcs.as_ref().ok_or_else(|| missing("spec.storage.gcs", "give the bucket"))?;
@@ -335,7 +355,11 @@ fn read_only_volume(object: &str, storage: &BackupStorage, source: &VolumeSource
         directory.type_ = Some("Directory".into());
         return Ok(volume);
     }
-    if set_read_only(&mut volume) { Ok(volume) } else { Err(unfit(format!("is of type {}, which cannot be mounted read-only or holds no repository", given_members(source).join(", ")))) }
+    if set_read_only(&mut volume) {
+        Ok(volume)
+    } else {
+        Err(unfit(format!("is of type {}, which cannot be mounted read-only or holds no repository", given_members(source).join(", "))))
+    }
 }
 
 fn set_read_only(volume: &mut Volume) -> bool {

@@ -52,7 +52,9 @@ fn a_claim_is_read_only_at_source_and_mount_and_has_no_sub_path() {
 
 #[test]
 fn s3_has_its_address_settings_and_secret() {
-    let storage = storage("    provider: s3\n    s3: {bucket: b, endpoint: 'http://minio:9000/', region: eu, prefix: /p, secretName: cred, insecureTLS: true}");
+    let storage = storage(
+        "    provider: s3\n    s3: {bucket: b, endpoint: 'http://minio:9000/', region: eu, prefix: /p, secretName: cred, insecureTLS: true}",
+    );
     assert_eq!(
         as_json(&access(&storage, &repository(), "repository/v1/s/dump", PLACE).unwrap()),
         json!({
@@ -81,7 +83,11 @@ fn s3_has_its_address_settings_and_secret() {
 fn addresses_and_environment_of_the_providers() {
     for (spec, url, env) in [
         ("    provider: s3\n    s3: {bucket: b, endpoint: s3.amazonaws.com}", "s3://b/dep/my files", vec![]),
-        ("    provider: s3\n    s3: {bucket: b, endpoint: s3.example.com}", "s3://b/dep/my files", vec![("AWS_ENDPOINT_URL", "https://s3.example.com")]),
+        (
+            "    provider: s3\n    s3: {bucket: b, endpoint: s3.example.com}",
+            "s3://b/dep/my files",
+            vec![("AWS_ENDPOINT_URL", "https://s3.example.com")],
+        ),
         ("    provider: gcs\n    gcs: {bucket: b, prefix: x/y}", "gs://b/x/y/dep/my files", vec![]),
         (
             "    provider: azure\n    azure: {container: c, storageAccount: acc, prefix: x}",
@@ -127,14 +133,22 @@ fn every_source_that_can_be_read_only_is() {
 #[test]
 fn what_cannot_be_used_is_refused_with_object_field_and_remedy() {
     for (spec, cause, message) in [
-        ("    provider: ''", Cause::RepositoryInvalid, "BackupStorage demo/store: spec.storage.provider is not set; set it to local, s3, gcs or azure"),
+        (
+            "    provider: ''",
+            Cause::RepositoryInvalid,
+            "BackupStorage demo/store: spec.storage.provider is not set; set it to local, s3, gcs or azure",
+        ),
         (
             "    provider: swift",
             Cause::RepositoryInvalid,
             "BackupStorage demo/store: spec.storage.provider is \"swift\", which is unknown; set it to local, s3, gcs or azure",
         ),
         ("    provider: s3", Cause::RepositoryInvalid, "BackupStorage demo/store: spec.storage.s3 is not set; give the bucket"),
-        ("    provider: s3\n    s3: {region: x}", Cause::RepositoryInvalid, "BackupStorage demo/store: spec.storage.s3.bucket is not set; give its name"),
+        (
+            "    provider: s3\n    s3: {region: x}",
+            Cause::RepositoryInvalid,
+            "BackupStorage demo/store: spec.storage.s3.bucket is not set; give its name",
+        ),
         (
             "    provider: gcs\n    gcs: {bucket: a/b}",
             Cause::RepositoryInvalid,
@@ -176,7 +190,10 @@ fn a_directory_of_the_node_is_never_made() {
     let place = Place { host_path: HostPath::Allowed, ..PLACE };
     let storage = storage("    provider: local\n    local: {hostPath: {path: /srv, type: DirectoryOrCreate}}");
     let volume = access(&storage, &repository(), ".", place).unwrap().volumes.remove(0);
-    assert_eq!(serde_json::to_value(volume).unwrap(), json!({"name": "backproof-repository", "hostPath": {"path": "/srv", "type": "Directory"}}));
+    assert_eq!(
+        serde_json::to_value(volume).unwrap(),
+        json!({"name": "backproof-repository", "hostPath": {"path": "/srv", "type": "Directory"}})
+    );
 }
 
 #[test]

@@ -36,7 +36,11 @@ pub fn tool(name: &str) -> Result<PathBuf> {
         None => cache()?.join("bin"),
     };
     let path = directory.join(name);
-    ensure!(path.exists(), "{} does not exist: build the tools with `make setup` and `make cluster-up`, or set BACKPROOF_BIN to where they are", path.display());
+    ensure!(
+        path.exists(),
+        "{} does not exist: build the tools with `make setup` and `make cluster-up`, or set BACKPROOF_BIN to where they are",
+        path.display()
+    );
     Ok(path)
 }
 

@@ -67,7 +67,8 @@ impl<C: Source, L: Source> Admission<C, L> {
     /// The answer to a review.
     pub async fn answer(&self, judged: Judged, request: &AdmissionRequest<DynamicObject>) -> (AdmissionResponse, Outcome) {
         if request.kind.group != Invoker::GROUP || request.kind.kind != judged.kind() {
-            let message = format!("{} is served here, not {}; correct the rules of the webhook configuration", judged.kind(), request.kind.kind);
+            let message =
+                format!("{} is served here, not {}; correct the rules of the webhook configuration", judged.kind(), request.kind.kind);
             return (denied(request, Status::failure(&message, "BadRequest").with_code(400)), Outcome::Malformed);
         }
         let Some(object) = changed_spec(request) else { return (request.into(), Outcome::Allowed) };
@@ -143,8 +144,7 @@ fn respond(judged: Judged, request: &AdmissionRequest<DynamicObject>, findings: 
     let (mut response, outcome) = if !findings.violations.is_empty() {
         (denied(request, invalid(judged, request, findings)), Outcome::Refused)
     } else if !findings.unanswered.is_empty() {
-        let message =
-            format!("{} {} cannot be judged now: {}; try again", judged.kind(), name_of(request), findings.unanswered.join("; "));
+        let message = format!("{} {} cannot be judged now: {}; try again", judged.kind(), name_of(request), findings.unanswered.join("; "));
         (denied(request, Status::failure(&message, "ServiceUnavailable").with_code(503)), Outcome::Unanswered)
     } else {
         (request.into(), Outcome::Allowed)

@@ -138,19 +138,15 @@ impl Source for Cache {
         let configurations = self.configurations.state_filter(|guarded| {
             guarded.0.as_ref().is_ok_and(|configuration| uses(Invoker::Configuration(configuration), namespace, name))
         });
-        let batches = self
-            .batches
-            .state_filter(|guarded| guarded.0.as_ref().is_ok_and(|batch| uses(Invoker::Batch(batch), namespace, name)));
+        let batches =
+            self.batches.state_filter(|guarded| guarded.0.as_ref().is_ok_and(|batch| uses(Invoker::Batch(batch), namespace, name)));
         let configurations = configurations.iter().filter_map(|guarded| read(guarded).found());
         let batches = batches.iter().filter_map(|guarded| read(guarded).found());
         Lookup::Found(own_invokers(configurations, batches))
     }
 }
 
-fn own_invokers(
-    configurations: impl Iterator<Item = BackupConfiguration>,
-    batches: impl Iterator<Item = BackupBatch>,
-) -> Vec<OwnInvoker> {
+fn own_invokers(configurations: impl Iterator<Item = BackupConfiguration>, batches: impl Iterator<Item = BackupBatch>) -> Vec<OwnInvoker> {
     let configurations = configurations.map(|configuration| OwnInvoker::Configuration(Box::new(configuration)));
     configurations.chain(batches.map(|batch| OwnInvoker::Batch(Box::new(batch)))).collect()
 }
@@ -229,10 +225,9 @@ impl Source for Live {
 
     async fn succeeded(&self, namespace: &str, repository: &str, session: &str) -> Lookup<Snapshot> {
         match self.all::<Snapshot>(Api::namespaced(self.client.clone(), namespace)).await {
-            Ok(snapshots) => snapshots
-                .into_iter()
-                .find(|snapshot| is_succeeded(snapshot, repository, session))
-                .map_or(Lookup::Missing, Lookup::Found),
+            Ok(snapshots) => {
+                snapshots.into_iter().find(|snapshot| is_succeeded(snapshot, repository, session)).map_or(Lookup::Missing, Lookup::Found)
+            }
             Err(why) => Lookup::Unknown(why),
         }
     }

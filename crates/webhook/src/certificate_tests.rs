@@ -68,7 +68,10 @@ fn what_somebody_else_put_there_is_replaced_and_named() {
     let names = names();
     let cases = [
         (Material::from_secret(&BTreeMap::new()), "new CA and certificate: the CA in the Secret cannot be read ("),
-        (Material { ca_key: b.ca_key.clone(), ..a.clone() }, "new CA and certificate: the CA in the Secret and its key do not belong together"),
+        (
+            Material { ca_key: b.ca_key.clone(), ..a.clone() },
+            "new CA and certificate: the CA in the Secret and its key do not belong together",
+        ),
         (Material { key: b.key.clone(), ..a.clone() }, "new certificate: the certificate in the Secret and its key cannot be used ("),
         (
             Material { certificate: b.certificate.clone(), key: b.key.clone(), ..a.clone() },

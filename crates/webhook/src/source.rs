@@ -68,7 +68,9 @@ impl OwnSessionFacts {
         let invoker_and_verifier = async {
             let invoker = match (named.kind.as_str(), named.name.as_str()) {
                 (_, "") => Lookup::Missing,
-                ("BackupConfiguration", name) => source.configuration(namespace, name).await.map(|it| OwnInvoker::Configuration(Box::new(it))),
+                ("BackupConfiguration", name) => {
+                    source.configuration(namespace, name).await.map(|it| OwnInvoker::Configuration(Box::new(it)))
+                }
                 ("BackupBatch", name) => source.batch(namespace, name).await.map(|it| OwnInvoker::Batch(Box::new(it))),
                 (_, _) => Lookup::Missing,
             };

@@ -35,7 +35,8 @@ fn every_kind_of_drift_is_named_with_the_command() {
 
     let message = xtask::check(&root).unwrap_err().to_string();
     assert!(message.contains("run `cargo xtask generate`"), "{message}");
-    for line in ["snapshots.storage.kubestash.com.yaml differs", "rbac/trigger.yaml is missing", "left-behind.yaml is no longer generated"] {
+    for line in ["snapshots.storage.kubestash.com.yaml differs", "rbac/trigger.yaml is missing", "left-behind.yaml is no longer generated"]
+    {
         assert!(message.contains(line), "{line}\n{message}");
     }
 

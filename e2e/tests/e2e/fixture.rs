@@ -23,23 +23,10 @@ impl Fixture {
     /// A namespace that enforces the restricted profile, with volumes and a backup of a little sample data in them.
     pub(crate) fn new(test: &str) -> Self {
         let cluster = Kubectl::from_env().unwrap();
-        let name = format!(
-            "e2e-{test}-{:x}",
-            jiff::Timestamp::now().as_millisecond() & 0xff_ffff
-        );
+        let name = format!("e2e-{test}-{:x}", jiff::Timestamp::now().as_millisecond() & 0xff_ffff);
         cluster.run(&["create", "namespace", &name]).unwrap();
-        cluster
-            .run(&[
-                "label",
-                "namespace",
-                &name,
-                "pod-security.kubernetes.io/enforce=restricted",
-            ])
-            .unwrap();
-        let fixture = Self {
-            kubectl: cluster.namespace(&name),
-            cluster,
-        };
+        cluster.run(&["label", "namespace", &name, "pod-security.kubernetes.io/enforce=restricted"]).unwrap();
+        let fixture = Self { kubectl: cluster.namespace(&name), cluster };
         fixture.kubectl.apply(&samples::volumes()).unwrap();
         fixture.apply(&samples::small_backup());
         fixture.job_succeeds("backup");
@@ -48,9 +35,7 @@ impl Fixture {
 
     /// Applies a manifest, with this suite's owner of repositories.
     pub(crate) fn apply(&self, manifest: &str) {
-        self.kubectl
-            .apply(&samples::owned_by(OWNER, manifest))
-            .unwrap();
+        self.kubectl.apply(&samples::owned_by(OWNER, manifest)).unwrap();
     }
 
     /// The sample that verifies the intact repository, with its schedule suspended: sessions are made by hand.
@@ -72,10 +57,7 @@ impl Fixture {
         let label = format!("kubestash.com/repo-name={repository}");
         wait::quietly(&format!("a Snapshot of {repository}"), LIMIT, || {
             let found = self.kubectl.list(SNAPSHOTS, &["-l", &label])?;
-            Ok(found
-                .iter()
-                .find(|s| s["status"]["phase"] == "Succeeded")
-                .map(|s| text(s, "/metadata/name")))
+            Ok(found.iter().find(|s| s["status"]["phase"] == "Succeeded").map(|s| text(s, "/metadata/name")))
         })
         .unwrap()
     }
@@ -87,8 +69,7 @@ impl Fixture {
 
     /// The same for a session that runs although its Snapshot is already proven.
     pub(crate) fn session_anyway(&self, name: &str) {
-        let annotated =
-            format!("{{name: {name}, annotations: {{backproof.dev/reverify: \"true\"}}}}");
+        let annotated = format!("{{name: {name}, annotations: {{backproof.dev/reverify: \"true\"}}}}");
         let manifest = session(name, "latest").replace(&format!("{{name: {name}}}"), &annotated);
         self.kubectl.apply(&manifest).unwrap();
     }
@@ -97,22 +78,14 @@ impl Fixture {
     pub(crate) fn ended(&self, name: &str) -> Value {
         wait::quietly(&format!("the end of {name}"), LIMIT, || {
             let session = self.kubectl.get(SESSIONS, name)?;
-            Ok(matches!(
-                session["status"]["phase"].as_str(),
-                Some("Succeeded" | "Failed" | "Skipped")
-            )
-            .then_some(session))
+            Ok(matches!(session["status"]["phase"].as_str(), Some("Succeeded" | "Failed" | "Skipped")).then_some(session))
         })
         .unwrap_or_else(|error| panic!("{error}\n{}", self.describe(name)))
     }
 
     /// What a user would look at when a session does not end.
     pub(crate) fn describe(&self, session: &str) -> String {
-        let show = |args: &[&str]| {
-            self.kubectl
-                .run(args)
-                .unwrap_or_else(|error| error.to_string())
-        };
+        let show = |args: &[&str]| self.kubectl.run(args).unwrap_or_else(|error| error.to_string());
         [
             show(&["describe", SESSIONS, session]),
             show(&["get", RESTORES, "-o", "yaml"]),
@@ -127,11 +100,7 @@ impl Fixture {
         wait::quietly(&format!("Job {name}"), LIMIT, || {
             let job = self.kubectl.get("job", name)?;
             if job["status"]["failed"].as_u64().unwrap_or(0) > 0 {
-                anyhow::bail!(
-                    "{}",
-                    self.kubectl
-                        .run(&["logs", &format!("job/{name}"), "--all-containers"])?
-                );
+                anyhow::bail!("{}", self.kubectl.run(&["logs", &format!("job/{name}"), "--all-containers"])?);
             }
             Ok((job["status"]["succeeded"] == 1).then_some(()))
         })
@@ -148,14 +117,8 @@ impl Fixture {
     /// The host directory behind a claim of the local cluster.
     pub(crate) fn host_path(&self, claim: &str) -> PathBuf {
         let volume = text(&self.kubectl.get("pvc", claim).unwrap(), "/spec/volumeName");
-        let path = text(
-            &self.cluster.get("pv", &volume).unwrap(),
-            "/spec/local/path",
-        );
-        assert!(
-            !path.is_empty(),
-            "claim {claim} is not backed by a local volume; these tests need the local cluster"
-        );
+        let path = text(&self.cluster.get("pv", &volume).unwrap(), "/spec/local/path");
+        assert!(!path.is_empty(), "claim {claim} is not backed by a local volume; these tests need the local cluster");
         PathBuf::from(path)
     }
 
@@ -168,25 +131,15 @@ impl Fixture {
 
     /// Reasons of the events on one session.
     pub(crate) fn event_reasons(&self, session: &str) -> Vec<String> {
-        let field =
-            format!("involvedObject.kind=BackupVerificationSession,involvedObject.name={session}");
-        let events = self
-            .kubectl
-            .list("events", &["--field-selector", &field])
-            .unwrap();
+        let field = format!("involvedObject.kind=BackupVerificationSession,involvedObject.name={session}");
+        let events = self.kubectl.list("events", &["--field-selector", &field]).unwrap();
         events.iter().map(|event| text(event, "/reason")).collect()
     }
 
     /// Names of the Leases that are held for targets of this namespace's sessions.
     pub(crate) fn leases_of(&self, session_uid: &str) -> Vec<String> {
-        let leases = self
-            .cluster
-            .namespace("backproof-system")
-            .list("leases", &[])
-            .unwrap();
-        let held = leases
-            .iter()
-            .filter(|lease| text(lease, "/spec/holderIdentity").contains(session_uid));
+        let leases = self.cluster.namespace("backproof-system").list("leases", &[]).unwrap();
+        let held = leases.iter().filter(|lease| text(lease, "/spec/holderIdentity").contains(session_uid));
         held.map(|lease| text(lease, "/metadata/name")).collect()
     }
 }
@@ -194,10 +147,7 @@ impl Fixture {
 impl Drop for Fixture {
     fn drop(&mut self) {
         let name = self.kubectl.in_namespace().to_owned();
-        if let Err(error) = self
-            .cluster
-            .run(&["delete", "namespace", &name, "--wait=false"])
-        {
+        if let Err(error) = self.cluster.run(&["delete", "namespace", &name, "--wait=false"]) {
             eprintln!("namespace {name} is left behind: {error}");
         }
     }
@@ -219,45 +169,19 @@ spec:
 }
 
 /// Asserts verdict, cause and phase of an ended session, and shows the whole session when they differ.
-pub(crate) fn assert_ended(
-    fixture: &Fixture,
-    session: &Value,
-    phase: &str,
-    verdict: &str,
-    cause: Option<&str>,
-) {
-    let came = (
-        session["status"]["phase"].as_str(),
-        session["status"]["verdict"].as_str(),
-        session["status"]["cause"].as_str(),
-    );
+pub(crate) fn assert_ended(fixture: &Fixture, session: &Value, phase: &str, verdict: &str, cause: Option<&str>) {
+    let came = (session["status"]["phase"].as_str(), session["status"]["verdict"].as_str(), session["status"]["cause"].as_str());
     let name = text(session, "/metadata/name");
-    assert_eq!(
-        came,
-        (Some(phase), Some(verdict), cause),
-        "{session:#}\n{}",
-        fixture.describe(&name)
-    );
+    assert_eq!(came, (Some(phase), Some(verdict), cause), "{session:#}\n{}", fixture.describe(&name));
 }
 
 /// A text inside an object; empty when absent.
 pub(crate) fn text(object: &Value, pointer: &str) -> String {
-    object
-        .pointer(pointer)
-        .and_then(Value::as_str)
-        .unwrap_or_default()
-        .to_owned()
+    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
 /// Status of a condition; empty when absent.
 pub(crate) fn condition(object: &Value, kind: &str) -> String {
-    let conditions = object["status"]["conditions"]
-        .as_array()
-        .cloned()
-        .unwrap_or_default();
-    conditions
-        .iter()
-        .find(|c| c["type"] == kind)
-        .map(|c| text(c, "/status"))
-        .unwrap_or_default()
+    let conditions = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
+    conditions.iter().find(|c| c["type"] == kind).map(|c| text(c, "/status")).unwrap_or_default()
 }

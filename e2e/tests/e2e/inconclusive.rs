@@ -10,16 +10,8 @@ fn storage_gone() {
     fixture.apply(&samples::copies());
     let snapshot = fixture.discovered("gone");
     fixture.sabotage(&samples::outage(), "outage");
-    fixture.apply(
-        &samples::session_gone().replace("snapshot: latest", &format!("snapshot: {snapshot}")),
-    );
-    assert_ended(
-        &fixture,
-        &fixture.ended("gone-by-hand"),
-        "Failed",
-        "Inconclusive",
-        Some("RepositoryNotFound"),
-    );
+    fixture.apply(&samples::session_gone().replace("snapshot: latest", &format!("snapshot: {snapshot}")));
+    assert_ended(&fixture, &fixture.ended("gone-by-hand"), "Failed", "Inconclusive", Some("RepositoryNotFound"));
     still_unproven(&fixture, &snapshot);
 }
 
@@ -33,61 +25,28 @@ fn what_a_job_needs_is_missing_or_wrong() {
     let wrong = "apiVersion: v1\nkind: Secret\nmetadata: {name: encryption-secret}\nstringData: {RESTIC_PASSWORD: wrong}\n";
     fixture.apply(wrong);
     fixture.session("wrong-password", &snapshot);
-    assert_ended(
-        &fixture,
-        &fixture.ended("wrong-password"),
-        "Failed",
-        "Inconclusive",
-        Some("EncryptionKeyRejected"),
-    );
+    assert_ended(&fixture, &fixture.ended("wrong-password"), "Failed", "Inconclusive", Some("EncryptionKeyRejected"));
 
-    fixture
-        .kubectl
-        .run(&["delete", "secret", "encryption-secret"])
-        .unwrap();
+    fixture.kubectl.run(&["delete", "secret", "encryption-secret"]).unwrap();
     fixture.session("no-secret", &snapshot);
-    assert_ended(
-        &fixture,
-        &fixture.ended("no-secret"),
-        "Failed",
-        "Inconclusive",
-        Some("SecretMissing"),
-    );
+    assert_ended(&fixture, &fixture.ended("no-secret"), "Failed", "Inconclusive", Some("SecretMissing"));
 
     still_unproven(&fixture, &snapshot);
-    assert_eq!(
-        before,
-        fixture.listing("repository"),
-        "the repository was touched"
-    );
+    assert_eq!(before, fixture.listing("repository"), "the repository was touched");
 }
 
 #[test]
 fn a_target_with_somebodys_data_is_not_written_to() {
     let fixture = Fixture::new("foreign");
     // The source itself as target of another name: a claim with live data that is not the Snapshot's source by name.
-    fixture.apply(&holder(
-        "filler",
-        "target",
-        "echo precious > /volume/precious.txt",
-    ));
+    fixture.apply(&holder("filler", "target", "echo precious > /volume/precious.txt"));
     fixture.job_succeeds("filler");
     fixture.verify_by_hand();
     let snapshot = fixture.discovered("sample");
     let before = fixture.listing("target");
     fixture.session("not-empty", &snapshot);
-    assert_ended(
-        &fixture,
-        &fixture.ended("not-empty"),
-        "Failed",
-        "Inconclusive",
-        Some("TargetNotEmpty"),
-    );
-    assert_eq!(
-        before,
-        fixture.listing("target"),
-        "somebody's data was touched"
-    );
+    assert_ended(&fixture, &fixture.ended("not-empty"), "Failed", "Inconclusive", Some("TargetNotEmpty"));
+    assert_eq!(before, fixture.listing("target"), "somebody's data was touched");
     still_unproven(&fixture, &snapshot);
 }
 
@@ -99,20 +58,11 @@ fn a_target_mounted_by_somebody_else_is_left_alone() {
     fixture.apply(&holder("holder", "target", "sleep 600"));
     backproof_e2e::wait::quietly("the holder to run", crate::fixture::LIMIT, || {
         let pods = fixture.kubectl.list("pods", &["-l", "job-name=holder"])?;
-        Ok(pods
-            .iter()
-            .any(|pod| pod["status"]["phase"] == "Running")
-            .then_some(()))
+        Ok(pods.iter().any(|pod| pod["status"]["phase"] == "Running").then_some(()))
     })
     .unwrap();
     fixture.session("in-use", &snapshot);
-    assert_ended(
-        &fixture,
-        &fixture.ended("in-use"),
-        "Failed",
-        "Inconclusive",
-        Some("TargetInUse"),
-    );
+    assert_ended(&fixture, &fixture.ended("in-use"), "Failed", "Inconclusive", Some("TargetInUse"));
     still_unproven(&fixture, &snapshot);
 }
 
@@ -121,31 +71,18 @@ fn a_job_that_no_node_takes() {
     let fixture = Fixture::new("unschedulable");
     fixture.verify_by_hand_with(|manifest| {
         manifest
-            .replace(
-                "jobTemplate: {spec: {securityContext",
-                "jobTemplate: {spec: {nodeSelector: {no-such: node}, securityContext",
-            )
+            .replace("jobTemplate: {spec: {securityContext", "jobTemplate: {spec: {nodeSelector: {no-such: node}, securityContext")
             .replace("timeout: 15m", "timeout: 15m\n  startTimeout: 5s")
     });
     let snapshot = fixture.discovered("sample");
     fixture.session("unschedulable", &snapshot);
-    assert_ended(
-        &fixture,
-        &fixture.ended("unschedulable"),
-        "Failed",
-        "Inconclusive",
-        Some("Unschedulable"),
-    );
+    assert_ended(&fixture, &fixture.ended("unschedulable"), "Failed", "Inconclusive", Some("Unschedulable"));
     still_unproven(&fixture, &snapshot);
 }
 
 fn still_unproven(fixture: &Fixture, snapshot: &str) {
     let snapshot = fixture.kubectl.get(SNAPSHOTS, snapshot).unwrap();
-    assert_eq!(
-        text(&snapshot, "/status/verificationStatus"),
-        "NotVerified",
-        "{snapshot:#}"
-    );
+    assert_eq!(text(&snapshot, "/status/verificationStatus"), "NotVerified", "{snapshot:#}");
 }
 
 /// A Job that mounts a claim and runs a command.

@@ -6,10 +6,10 @@ use k8s_openapi::{
     api::core::v1::{
         self as core, AWSElasticBlockStoreVolumeSource, AzureDiskVolumeSource, AzureFileVolumeSource, CSIVolumeSource, CephFSVolumeSource,
         CinderVolumeSource, ConfigMapVolumeSource, DownwardAPIVolumeSource, EmptyDirVolumeSource, FCVolumeSource, FlexVolumeSource,
-        FlockerVolumeSource, GCEPersistentDiskVolumeSource, GlusterfsVolumeSource, HostPathVolumeSource, ISCSIVolumeSource, NFSVolumeSource,
-        PersistentVolumeClaimSpec, PersistentVolumeClaimStatus, PersistentVolumeClaimVolumeSource, PhotonPersistentDiskVolumeSource,
-        PortworxVolumeSource, ProjectedVolumeSource, QuobyteVolumeSource, RBDVolumeSource, ScaleIOVolumeSource, SecretVolumeSource,
-        StorageOSVolumeSource, VsphereVirtualDiskVolumeSource,
+        FlockerVolumeSource, GCEPersistentDiskVolumeSource, GlusterfsVolumeSource, HostPathVolumeSource, ISCSIVolumeSource,
+        NFSVolumeSource, PersistentVolumeClaimSpec, PersistentVolumeClaimStatus, PersistentVolumeClaimVolumeSource,
+        PhotonPersistentDiskVolumeSource, PortworxVolumeSource, ProjectedVolumeSource, QuobyteVolumeSource, RBDVolumeSource,
+        ScaleIOVolumeSource, SecretVolumeSource, StorageOSVolumeSource, VsphereVirtualDiskVolumeSource,
     },
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
 };

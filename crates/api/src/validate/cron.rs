@@ -146,8 +146,19 @@ mod tests {
     #[test]
     fn what_a_cronjob_takes() {
         for good in [
-            "* * * * *", "*/5 * * * *", "0 3 * * *", "0 0 29 2 *", "0-30/2,45 1,2 1-15 JAN-mar mon-FRI", "? ? ? ? ?", "5/15 * * * 0", "@daily",
-            "@hourly", "@every 1h30m", "0 0 31 2 1", "1,,2 * * * *", " 0  3 * * * ",
+            "* * * * *",
+            "*/5 * * * *",
+            "0 3 * * *",
+            "0 0 29 2 *",
+            "0-30/2,45 1,2 1-15 JAN-mar mon-FRI",
+            "? ? ? ? ?",
+            "5/15 * * * 0",
+            "@daily",
+            "@hourly",
+            "@every 1h30m",
+            "0 0 31 2 1",
+            "1,,2 * * * *",
+            " 0  3 * * * ",
         ] {
             assert_eq!(check_schedule(good), Ok(()), "{good}");
         }

@@ -142,11 +142,7 @@ impl<'a> Rules<'a, '_> {
         let invoker = self.exists("spec.invoker.name", &what, &list, self.facts.invoker.clone())?;
         self.alive("spec.invoker.name", &what, invoker.meta());
         if invoker.paused() {
-            self.findings.refuse(
-                "spec.invoker.name",
-                format!("{what} is paused"),
-                "set its spec.paused to false, then create the session",
-            );
+            self.findings.refuse("spec.invoker.name", format!("{what} is paused"), "set its spec.paused to false, then create the session");
         }
         self.belongs_to(invoker);
         Some(invoker)

@@ -36,7 +36,11 @@ fn check_type(spec: &BackupVerifierSpec, findings: &mut Findings) {
         VerificationType::Script => (false, true),
     };
     if needs_query && !has_query {
-        findings.refuse("spec.query", "is missing, and type Query checks nothing without it", "list the checks of your engine, such as mySQL");
+        findings.refuse(
+            "spec.query",
+            "is missing, and type Query checks nothing without it",
+            "list the checks of your engine, such as mySQL",
+        );
     }
     match (&spec.script, needs_script) {
         (Some(script), true) if script.location.starts_with('/') => {}
@@ -66,7 +70,11 @@ fn check_type(spec: &BackupVerifierSpec, findings: &mut Findings) {
 
 fn check_restore(option: Option<&RestoreOption>, findings: &mut Findings) {
     let Some(option) = option else {
-        return findings.refuse("spec.restoreOption", "is missing", "say where backups are restored to for the check (target) and how (addonInfo)");
+        return findings.refuse(
+            "spec.restoreOption",
+            "is missing",
+            "say where backups are restored to for the check (target) and how (addonInfo)",
+        );
     };
     let target = "spec.restoreOption.target";
     match &option.target {

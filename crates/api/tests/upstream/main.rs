@@ -72,11 +72,17 @@ fn upstreams_columns_come_first() {
         for (column, line) in columns.iter().zip(&expected) {
             let found = [&column["name"], &column["type"], &column["jsonPath"], &column["format"]];
             let format = line.get("format");
-            let expected = [json!(line.get("name")), json!(line.get("type")), json!(line.get("path")), if format.is_empty() { Value::Null } else { json!(format) }];
+            let expected = [
+                json!(line.get("name")),
+                json!(line.get("type")),
+                json!(line.get("path")),
+                if format.is_empty() { Value::Null } else { json!(format) },
+            ];
             assert_eq!(found, expected.each_ref(), "{}", line.place);
         }
         let further: Vec<_> = columns[expected.len()..].iter().map(|column| column["name"].as_str().unwrap()).collect();
-        let ours: &[&str] = if definition.kind == "BackupVerificationSession" { &["Verdict", "Snapshot", "Repository", "Cause", "Completed"] } else { &[] };
+        let ours: &[&str] =
+            if definition.kind == "BackupVerificationSession" { &["Verdict", "Snapshot", "Repository", "Cause", "Completed"] } else { &[] };
         assert_eq!(further, ours, "{}", definition.kind);
     }
     assert_eq!(used, lines.len(), "a row of columns.tsv belongs to no kind");

@@ -27,7 +27,11 @@ fn conditions(line: &Line) -> Vec<Condition> {
 /// `2: Succeeded Failed` as total and components.
 fn components(line: &Line) -> Value {
     let Some((total, phases)) = line.get("components").split_once(':') else { return json!({}) };
-    let list = phases.split_whitespace().enumerate().map(|(index, phase)| (format!("c{index}"), json!({ "phase": phase }))).collect::<serde_json::Map<_, _>>();
+    let list = phases
+        .split_whitespace()
+        .enumerate()
+        .map(|(index, phase)| (format!("c{index}"), json!({ "phase": phase })))
+        .collect::<serde_json::Map<_, _>>();
     json!({ "totalComponents": total.parse::<i32>().unwrap(), "components": list })
 }
 
@@ -49,12 +53,16 @@ fn configuration(line: &Line) -> String {
             "target" => status["targetFound"] = json!(states == ["yes"]),
             "backends" => {
                 spec["backends"] = json!(names);
-                status["backends"] = states.iter().map(|state| if *state == "unknown" { json!({}) } else { json!({ "ready": *state == "yes" }) }).collect();
+                status["backends"] =
+                    states.iter().map(|state| if *state == "unknown" { json!({}) } else { json!({ "ready": *state == "yes" }) }).collect();
             }
             "sessions" => {
                 spec["sessions"] = json!(names);
                 let condition = |state: &str| json!({ "type": "SchedulerEnsured", "status": if state == "T" { TRUE } else { FALSE } });
-                status["sessions"] = states.iter().map(|state| json!({ "conditions": if *state == "none" { json!([]) } else { json!([condition(state)]) } })).collect();
+                status["sessions"] = states
+                    .iter()
+                    .map(|state| json!({ "conditions": if *state == "none" { json!([]) } else { json!([condition(state)]) } }))
+                    .collect();
             }
             "repositories" => status["repositories"] = states.iter().map(|state| json!({ "phase": state })).collect(),
             other => panic!("{}: {other}", line.place),
@@ -86,9 +94,19 @@ fn every_rule_as_upstream_has_it() {
         .map(|line| format!("{}: rule {}: {} instead of {}", line.place, line.get("rule"), phase_of(line), line.get("phase")))
         .collect();
     crate::no_faults(&faults);
-    for (kind, rules) in [("BackupVerificationSession", 5), ("RestoreSession", 6), ("Snapshot", 4), ("Repository", 2), ("BackupStorage", 2), ("BackupConfiguration", 3)] {
+    for (kind, rules) in [
+        ("BackupVerificationSession", 5),
+        ("RestoreSession", 6),
+        ("Snapshot", 4),
+        ("Repository", 2),
+        ("BackupStorage", 2),
+        ("BackupConfiguration", 3),
+    ] {
         for rule in 1..=rules {
-            assert!(lines.iter().any(|line| line.get("kind") == kind && line.get("rule").starts_with(&rule.to_string())), "{kind}: rule {rule} has no case");
+            assert!(
+                lines.iter().any(|line| line.get("kind") == kind && line.get("rule").starts_with(&rule.to_string())),
+                "{kind}: rule {rule} has no case"
+            );
         }
     }
 }
@@ -107,10 +125,13 @@ fn a_success_that_proves_nothing_is_seen() {
         ("BackupVerificationSkipped=T VerificationSessionHistoryCleaned=T", false),
         ("RestoreSucceeded=T", false),
     ] {
-        let list: Vec<_> = conditions.split_whitespace().map(|one| one.split_once('=').unwrap()).map(|(kind, status)| {
-            json!({ "type": kind, "status": match status { "T" => TRUE, "F" => FALSE, _ => UNKNOWN } })
-        }).collect();
-        let session: BackupVerificationSession = serde_json::from_value(json!({ "metadata": {}, "status": { "conditions": list } })).unwrap();
+        let list: Vec<_> = conditions
+            .split_whitespace()
+            .map(|one| one.split_once('=').unwrap())
+            .map(|(kind, status)| json!({ "type": kind, "status": match status { "T" => TRUE, "F" => FALSE, _ => UNKNOWN } }))
+            .collect();
+        let session: BackupVerificationSession =
+            serde_json::from_value(json!({ "metadata": {}, "status": { "conditions": list } })).unwrap();
         assert_eq!(phase::unproven(&session.status.unwrap()), unproven, "{conditions}");
     }
 }

@@ -10,20 +10,17 @@ use serde_json::{Value, json};
 use crate::table::{Line, read};
 
 /// Keywords that say nothing about what is accepted.
-const HARMLESS: [&str; 6] =
-    ["description", "x-kubernetes-map-type", "x-kubernetes-list-type", "x-kubernetes-list-map-keys", "x-kubernetes-int-or-string", "properties"];
-/// Keywords whose value a row decides.
-const DECIDED: [&str; 9] = [
-    "type",
-    "format",
-    "items",
-    "additionalProperties",
-    "required",
-    "default",
-    "enum",
-    "minimum",
-    "x-kubernetes-preserve-unknown-fields",
+const HARMLESS: [&str; 6] = [
+    "description",
+    "x-kubernetes-map-type",
+    "x-kubernetes-list-type",
+    "x-kubernetes-list-map-keys",
+    "x-kubernetes-int-or-string",
+    "properties",
 ];
+/// Keywords whose value a row decides.
+const DECIDED: [&str; 9] =
+    ["type", "format", "items", "additionalProperties", "required", "default", "enum", "minimum", "x-kubernetes-preserve-unknown-fields"];
 
 /// The tables, which of their rows were used, and what is wrong.
 pub(crate) struct Walk {
@@ -82,8 +79,15 @@ impl Walk {
     /// Every row was used by some kind.
     pub(crate) fn finish(mut self) -> Vec<String> {
         let tables = [&self.shared, &self.embedded, &self.structure];
-        let rows = self.fields.iter().chain(self.ours.iter()).chain(tables.into_iter().flat_map(|table| table.values().flat_map(|lines| lines.iter())));
-        let unused: Vec<_> = rows.filter(|line| !self.used.contains(&line.place)).map(|line| format!("{}: nothing in any CRD answers to it", line.place)).collect();
+        let rows = self
+            .fields
+            .iter()
+            .chain(self.ours.iter())
+            .chain(tables.into_iter().flat_map(|table| table.values().flat_map(|lines| lines.iter())));
+        let unused: Vec<_> = rows
+            .filter(|line| !self.used.contains(&line.place))
+            .map(|line| format!("{}: nothing in any CRD answers to it", line.place))
+            .collect();
         self.faults.extend(unused);
         self.faults
     }
@@ -167,7 +171,9 @@ impl Walk {
         if wanted == "object" || wanted == "freeform" || wanted.starts_with("k8s:") {
             return;
         }
-        let Some(rows) = self.shared.get(wanted).cloned() else { return self.fault(kind, path, line, &format!("has the unknown type {wanted}")) };
+        let Some(rows) = self.shared.get(wanted).cloned() else {
+            return self.fault(kind, path, line, &format!("has the unknown type {wanted}"));
+        };
         for row in rows.iter() {
             self.row(kind, root, path, row, explained);
         }
@@ -177,7 +183,9 @@ impl Walk {
     fn embedded_row(&mut self, kind: &str, root: &Value, base: &str, line: &Line) {
         self.used.insert(line.place.clone());
         let path = format!("{base}.{}", line.get("path"));
-        let (Some(node), Some(parent)) = (resolve(root, &path), parent(root, &path)) else { return self.fault(kind, &path, line, "is missing") };
+        let (Some(node), Some(parent)) = (resolve(root, &path), parent(root, &path)) else {
+            return self.fault(kind, &path, line, "is missing");
+        };
         let wanted = match line.get("type") {
             "bool" => "boolean",
             other => other,

@@ -27,7 +27,8 @@ use crate::{
 /// How often a repository is looked into although nobody asks.
 const INTERVAL: SignedDuration = SignedDuration::from_mins(10);
 /// Waits after the first, second, third and every further failure in a row.
-const BACKOFF: [SignedDuration; 4] = [SignedDuration::from_mins(5), SignedDuration::from_mins(10), SignedDuration::from_mins(20), SignedDuration::from_mins(30)];
+const BACKOFF: [SignedDuration; 4] =
+    [SignedDuration::from_mins(5), SignedDuration::from_mins(10), SignedDuration::from_mins(20), SignedDuration::from_mins(30)];
 
 /// What there is.
 pub(super) struct Observed<'a> {
@@ -166,18 +167,33 @@ fn start(observed: &Observed<'_>, run: u64, inputs: &str, now: Timestamp) -> Res
     let described = format!("Repository {}/{}", repository.namespace().unwrap_or_default(), repository.name_any());
     let storage = observed.storage.as_deref().ok_or_else(|| {
         let named = repository.spec.storage_ref.as_ref().map_or("nothing", |reference| reference.name.as_str());
-        (Cause::StorageObjectNotFound, format!("{described}: spec.storageRef names {named}, and there is no such BackupStorage; create it or mend the reference"))
+        (
+            Cause::StorageObjectNotFound,
+            format!("{described}: spec.storageRef names {named}, and there is no such BackupStorage; create it or mend the reference"),
+        )
     })?;
     let namespace = repository.namespace().unwrap_or_default();
     if job::user(storage) == 0 && observed.host_path == HostPath::Refused {
         let storage = format!("BackupStorage {}/{}", storage.namespace().unwrap_or_default(), storage.name_any());
-        let text = format!("{storage}: spec.runtimeSettings.pod.securityContext.runAsUser is 0; name the user that owns the repository's files, or list namespace {namespace} in the chart's value unsafeNamespaces");
+        let text = format!(
+            "{storage}: spec.runtimeSettings.pod.securityContext.runAsUser is 0; name the user that owns the repository's files, or list namespace {namespace} in the chart's value unsafeNamespaces"
+        );
         return Err((Cause::UnsafeSettings, text));
     }
     let place = Place { namespace: &namespace, host_path: observed.host_path, copied_secret: None };
     let access = access(storage, repository, ".", place).map_err(|error| (error.cause(), error.to_string()))?;
     let session = observed.session.name();
-    Ok(job::job(Parts { repository, storage, access, session, run, asked_at: now.to_string(), inputs, image: observed.image, proxies: observed.proxies }))
+    Ok(job::job(Parts {
+        repository,
+        storage,
+        access,
+        session,
+        run,
+        asked_at: now.to_string(),
+        inputs,
+        image: observed.image,
+        proxies: observed.proxies,
+    }))
 }
 
 /// Writes down what came of a discovery.
@@ -224,7 +240,11 @@ fn told(before: &DiscoveryRecord, after: &DiscoveryRecord, report: &DiscoveryRep
         Some(_) => {}
         None if report.created > 0 || before.cause.is_some() || before.at.is_empty() => {
             let newest = after.newest.as_deref().map_or_else(String::new, |newest| format!(", the newest is {newest}"));
-            notes.push(Note::normal("SnapshotsDiscovered", "Discover", format!("{} restic snapshots found, {} of them new{newest}", after.found, report.created)));
+            notes.push(Note::normal(
+                "SnapshotsDiscovered",
+                "Discover",
+                format!("{} restic snapshots found, {} of them new{newest}", after.found, report.created),
+            ));
         }
         None => {}
     }

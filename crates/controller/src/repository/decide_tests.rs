@@ -45,7 +45,16 @@ fn observed(repository: &Repository, record: DiscoveryRecord) -> Observed<'_> {
 fn record(repository: &Repository, minutes: i64, failures: u32) -> DiscoveryRecord {
     let inputs = hash(&observed(repository, DiscoveryRecord::default()));
     let at = (now() - SignedDuration::from_mins(minutes)).to_string();
-    DiscoveryRecord { at, complete: failures == 0, cause: (failures > 0).then_some(Cause::StorageUnreachable), repository_id: "r1".into(), failures, run: 7, inputs, ..DiscoveryRecord::default() }
+    DiscoveryRecord {
+        at,
+        complete: failures == 0,
+        cause: (failures > 0).then_some(Cause::StorageUnreachable),
+        repository_id: "r1".into(),
+        failures,
+        run: 7,
+        inputs,
+        ..DiscoveryRecord::default()
+    }
 }
 
 #[test]
@@ -154,7 +163,11 @@ fn what_cannot_start_is_written_down_with_its_remedy() {
     let mut root = observed(&repository, DiscoveryRecord::default());
     root.storage = Some(Arc::new(storage("  runtimeSettings: {pod: {securityContext: {runAsUser: 0}}}")));
     for (observed, cause, error) in [
-        (without, Cause::StorageObjectNotFound, "Repository demo/repo: spec.storageRef names store, and there is no such BackupStorage; create it or mend the reference"),
+        (
+            without,
+            Cause::StorageObjectNotFound,
+            "Repository demo/repo: spec.storageRef names store, and there is no such BackupStorage; create it or mend the reference",
+        ),
         (
             root,
             Cause::UnsafeSettings,
@@ -164,7 +177,10 @@ fn what_cannot_start_is_written_down_with_its_remedy() {
         let decision = decide(&observed, now());
         assert!(decision.start.is_none());
         let ended = decision.ended.unwrap();
-        assert_eq!((ended.record.cause, ended.record.error.as_deref(), ended.record.failures, ended.record.run), (Some(cause), Some(error), 1, 1));
+        assert_eq!(
+            (ended.record.cause, ended.record.error.as_deref(), ended.record.failures, ended.record.run),
+            (Some(cause), Some(error), 1, 1)
+        );
         assert_eq!(decision.notes, [Note::warning("DiscoveryFailed", "Discover", format!("{cause}: {error}"))]);
     }
 }
@@ -190,7 +206,8 @@ fn pod(run: u64, message: &str) -> Pod {
 #[test]
 fn a_finished_job_becomes_the_record() {
     let repository = repository("");
-    let report = |id: &str| format!(r#"{{"complete": true, "repositoryId": "{id}", "found": 3, "created": 1, "newest": "n", "gone": ["aa"]}}"#);
+    let report =
+        |id: &str| format!(r#"{{"complete": true, "repositoryId": "{id}", "found": 3, "created": 1, "newest": "n", "gone": ["aa"]}}"#);
     let told = Note::normal("SnapshotsDiscovered", "Discover", "3 restic snapshots found, 1 of them new, the newest is n");
     for (case, id, known, forget, notes) in [
         ("the first time", "r1", "", Forget::Allowed, 1),
@@ -233,7 +250,10 @@ fn a_failure_keeps_what_was_known_and_is_told_once() {
         let decision = decide(&observed, now());
         let ended = decision.ended.unwrap();
         assert_eq!((decision.notes.len(), ended.forget), (told, Forget::Refused));
-        assert_eq!((ended.record.complete, ended.record.found, ended.record.newest.as_deref(), ended.record.repository_id.as_str()), (false, 3, Some("n"), "r1"));
+        assert_eq!(
+            (ended.record.complete, ended.record.found, ended.record.newest.as_deref(), ended.record.repository_id.as_str()),
+            (false, 3, Some("n"), "r1")
+        );
         assert_eq!(ended.record.failures, before.failures + 1);
         before = ended.record;
     }
@@ -258,7 +278,11 @@ fn while_a_job_runs_nothing_else_starts_and_older_ones_are_cleared() {
     let decision = decide(&observed, now());
     assert_eq!(
         decision,
-        Decision { delete: vec![("discover-repo-6-0a1b2c3d".into(), "job-6".into())], wake: Some(SignedDuration::from_mins(9)), ..Decision::default() }
+        Decision {
+            delete: vec![("discover-repo-6-0a1b2c3d".into(), "job-6".into())],
+            wake: Some(SignedDuration::from_mins(9)),
+            ..Decision::default()
+        }
     );
 }
 

@@ -9,11 +9,17 @@ const MOST_KEPT: usize = 50;
 const ID_DIGITS: usize = 16;
 
 /// The Snapshots to delete.
-pub(super) fn doomed<'a>(repository: &Repository, snapshots: &'a [Snapshot], sessions: &[BackupVerificationSession], report: &DiscoveryReport) -> Vec<&'a Snapshot> {
+pub(super) fn doomed<'a>(
+    repository: &Repository,
+    snapshots: &'a [Snapshot],
+    sessions: &[BackupVerificationSession],
+    report: &DiscoveryReport,
+) -> Vec<&'a Snapshot> {
     let mut ours: Vec<_> = snapshots.iter().filter(|snapshot| is_ours(snapshot, repository)).collect();
     ours.sort_by_key(|snapshot| std::cmp::Reverse(age(snapshot)));
     let free = |snapshot: &Snapshot| !sessions.iter().any(|session| pins(session, snapshot));
-    let (gone, kept): (Vec<_>, Vec<_>) = ours.into_iter().partition(|snapshot| restic_id(snapshot).is_some_and(|id| report.gone.contains(&id)));
+    let (gone, kept): (Vec<_>, Vec<_>) =
+        ours.into_iter().partition(|snapshot| restic_id(snapshot).is_some_and(|id| report.gone.contains(&id)));
     let excess = kept.into_iter().skip(MOST_KEPT).filter(|snapshot| !has_record(snapshot));
     gone.into_iter().chain(excess).filter(|snapshot| free(snapshot) && snapshot.metadata.deletion_timestamp.is_none()).collect()
 }
@@ -49,7 +55,8 @@ fn pins(session: &BackupVerificationSession, snapshot: &Snapshot) -> bool {
     }
     let name = snapshot.name_any();
     let by_status = status.and_then(|status| status.run.as_ref()).map(|run| run.snapshot.name.clone());
-    let noted = session.annotations().get(labels::RUN).and_then(|text| serde_json::from_str::<PinnedRun>(text).ok()).map(|run| run.snapshot.name);
+    let noted =
+        session.annotations().get(labels::RUN).and_then(|text| serde_json::from_str::<PinnedRun>(text).ok()).map(|run| run.snapshot.name);
     session.spec.snapshot == name || by_status.as_ref() == Some(&name) || noted.as_ref() == Some(&name)
 }
 

@@ -5,7 +5,10 @@ use proptest::prelude::*;
 use super::*;
 
 fn repository() -> Repository {
-    serde_saphyr::from_str("apiVersion: storage.kubestash.com/v1alpha1\nkind: Repository\nmetadata: {name: repo, namespace: demo, uid: repo-uid}\nspec: {}").unwrap()
+    serde_saphyr::from_str(
+        "apiVersion: storage.kubestash.com/v1alpha1\nkind: Repository\nmetadata: {name: repo, namespace: demo, uid: repo-uid}\nspec: {}",
+    )
+    .unwrap()
 }
 
 /// A Snapshot of this day with the restic id of this number.
@@ -23,7 +26,10 @@ fn ours(number: usize) -> Snapshot {
 }
 
 fn report(gone: &[usize]) -> DiscoveryReport {
-    DiscoveryReport { gone: gone.iter().map(|number| format!("{number:016x}")).collect(), ..super::super::outcome::failed(backproof_api::Cause::Internal, String::new()) }
+    DiscoveryReport {
+        gone: gone.iter().map(|number| format!("{number:016x}")).collect(),
+        ..super::super::outcome::failed(backproof_api::Cause::Internal, String::new())
+    }
 }
 
 fn session(body: &str) -> BackupVerificationSession {
@@ -49,7 +55,10 @@ fn an_unfinished_session_keeps_its_snapshot() {
         ("metadata: {name: b}\nspec: {snapshot: s001}\nstatus: {phase: Failed}", false),
         ("metadata: {name: b}\nspec: {snapshot: other}\nstatus: {phase: Running}", false),
         ("metadata: {name: b}\nspec: {}\nstatus: {phase: Running, run: {snapshot: {name: s001}}}", true),
-        ("metadata: {name: b, annotations: {backproof.dev/run: '{\"snapshot\": {\"name\": \"s001\"}}'}}\nspec: {}\nstatus: {phase: Running}", true),
+        (
+            "metadata: {name: b, annotations: {backproof.dev/run: '{\"snapshot\": {\"name\": \"s001\"}}'}}\nspec: {}\nstatus: {phase: Running}",
+            true,
+        ),
     ] {
         assert_eq!(doomed(&repository(), &snapshots, &[session(body)], &report(&[1])).is_empty(), kept, "{body}");
     }

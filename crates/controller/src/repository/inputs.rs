@@ -18,7 +18,8 @@ pub(super) enum Session {
 impl Session {
     /// The session, if exactly one name uses the repository.
     pub(super) fn of<'a>(repository: &str, invokers: impl Iterator<Item = Invoker<'a>>) -> Self {
-        let mut names = invokers.flat_map(Invoker::entries).filter(|entry| entry.repository.name == repository).map(|entry| entry.session.to_owned());
+        let mut names =
+            invokers.flat_map(Invoker::entries).filter(|entry| entry.repository.name == repository).map(|entry| entry.session.to_owned());
         match names.next() {
             Some(first) if !first.is_empty() && names.all(|other| other == first) => Self::Only(first),
             Some(_) | None => Self::Unclear,

@@ -97,7 +97,11 @@ pub(super) fn job(parts: Parts<'_>) -> Job {
             active_deadline_seconds: Some(DEADLINE),
             ttl_seconds_after_finished: Some(TTL),
             template: PodTemplateSpec {
-                metadata: Some(ObjectMeta { labels: Some(pod_labels), annotations: some_map(settings.pod_annotations.clone()), ..ObjectMeta::default() }),
+                metadata: Some(ObjectMeta {
+                    labels: Some(pod_labels),
+                    annotations: some_map(settings.pod_annotations.clone()),
+                    ..ObjectMeta::default()
+                }),
                 spec: Some(pod(parts, settings)),
             },
             ..JobSpec::default()

@@ -15,8 +15,8 @@ use std::{
 };
 
 use backproof_api::{
-    BackupBatch, BackupConfiguration, BackupStorage, BackupVerificationSession, Repository, Snapshot, labels, names, report::DiscoveryRecord,
-    validate::Invoker,
+    BackupBatch, BackupConfiguration, BackupStorage, BackupVerificationSession, Repository, Snapshot, labels, names,
+    report::DiscoveryRecord, validate::Invoker,
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::{
@@ -43,8 +43,8 @@ use crate::{
     storage::HostPath,
 };
 use decide::{Decision, Ended, Forget, Observed};
-pub(crate) use inputs::{is_discovered, record};
 use inputs::Session;
+pub(crate) use inputs::{is_discovered, record};
 
 /// How often a Repository is looked at although nothing is due.
 const SLOWLY: Duration = Duration::from_secs(15 * 60);
@@ -134,7 +134,10 @@ impl Discovery {
                     send(&f, key_of(&*repository));
                 }
             }),
-            proxies: PROXIES.iter().filter_map(|name| Some(EnvVar { name: (*name).to_owned(), value: Some(std::env::var(name).ok()?), value_from: None })).collect(),
+            proxies: PROXIES
+                .iter()
+                .filter_map(|name| Some(EnvVar { name: (*name).to_owned(), value: Some(std::env::var(name).ok()?), value_from: None }))
+                .collect(),
             told: Mutex::default(),
         }
     }
@@ -151,7 +154,9 @@ impl Discovery {
 
     async fn reconcile(&self, key: Key) -> Again {
         let repository = self.repositories.get(&ObjectRef::new(&key.1).within(&key.0));
-        let Some(repository) = repository.filter(|repository| is_discovered(repository) && !repository.spec.paused && repository.metadata.deletion_timestamp.is_none()) else {
+        let Some(repository) = repository
+            .filter(|repository| is_discovered(repository) && !repository.spec.paused && repository.metadata.deletion_timestamp.is_none())
+        else {
             self.told.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
             return Again::OnChange;
         };
@@ -197,16 +202,23 @@ impl Discovery {
         let namespace = repository.namespace().unwrap_or_default();
         let uid = repository.uid();
         let record = record(repository);
-        let jobs = self.jobs.state_filter(|job| job.metadata.namespace.as_deref() == Some(&namespace) && job.labels().get(labels::REPOSITORY_UID) == uid.as_ref());
+        let jobs = self.jobs.state_filter(|job| {
+            job.metadata.namespace.as_deref() == Some(&namespace) && job.labels().get(labels::REPOSITORY_UID) == uid.as_ref()
+        });
         let next = job::name(repository, record.run + 1);
         let current = jobs.iter().find(|job| job.name_any() == next);
         let pods = match current {
             Some(job) if self.worth_a_look(job, now) => self.pods(&namespace, job).await?,
             Some(_) | None => Vec::new(),
         };
-        let storage = repository.spec.storage_ref.as_ref().and_then(|reference| self.storages.get(&ObjectRef::new(&reference.name).within(reference.namespace_or(&namespace))));
+        let storage = repository
+            .spec
+            .storage_ref
+            .as_ref()
+            .and_then(|reference| self.storages.get(&ObjectRef::new(&reference.name).within(reference.namespace_or(&namespace))));
         let (configurations, batches) = (self.configurations.state(), self.batches.state());
-        let invokers = configurations.iter().map(|object| Invoker::Configuration(object)).chain(batches.iter().map(|object| Invoker::Batch(object)));
+        let invokers =
+            configurations.iter().map(|object| Invoker::Configuration(object)).chain(batches.iter().map(|object| Invoker::Batch(object)));
         Ok(Observed {
             repository,
             storage,
@@ -268,9 +280,14 @@ impl Discovery {
             return Ok(());
         }
         let sessions: Api<BackupVerificationSession> = Api::namespaced(client.clone(), &namespace);
-        let sessions = sessions.list(&ListParams::default()).await.map_err(Error::api(format!("list sessions of namespace {namespace}")))?.items;
+        let sessions =
+            sessions.list(&ListParams::default()).await.map_err(Error::api(format!("list sessions of namespace {namespace}")))?.items;
         for snapshot in forget::doomed(repository, &snapshots, &sessions, &ended.report) {
-            tracing::info!(namespace, name = snapshot.name_any(), "deleting a Snapshot: its restic snapshot is gone, or newer ones took its place");
+            tracing::info!(
+                namespace,
+                name = snapshot.name_any(),
+                "deleting a Snapshot: its restic snapshot is gone, or newer ones took its place"
+            );
             remove(&api, &snapshot.name_any(), &snapshot.uid().unwrap_or_default()).await?;
         }
         Ok(())

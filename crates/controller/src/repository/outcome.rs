@@ -77,7 +77,10 @@ pub(super) fn stuck(job: &Job, pods: &[Pod], now: Timestamp, patience: SignedDur
         return None;
     }
     let (cause, text) = match own.first() {
-        None => (Cause::PodNotStarted, "the discovery Job has no pod: look at the Job's events (quota, Pod Security, missing ServiceAccount)".to_owned()),
+        None => (
+            Cause::PodNotStarted,
+            "the discovery Job has no pod: look at the Job's events (quota, Pod Security, missing ServiceAccount)".to_owned(),
+        ),
         Some(pod) => waiting(pod),
     };
     Some(failed(cause, text))
@@ -103,14 +106,24 @@ fn terminated(pod: &Pod) -> Option<&k8s_openapi::api::core::v1::ContainerStateTe
 fn waiting(pod: &Pod) -> (Cause, String) {
     let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
     if let Some(scheduled) = conditions.iter().find(|condition| condition.type_ == "PodScheduled" && condition.status == "False") {
-        return (Cause::Unschedulable, format!("no node takes the discovery pod: {}", scheduled.message.as_deref().unwrap_or("no reason given")));
+        return (
+            Cause::Unschedulable,
+            format!("no node takes the discovery pod: {}", scheduled.message.as_deref().unwrap_or("no reason given")),
+        );
     }
     match state(pod).and_then(|state| state.waiting.as_ref()) {
         Some(waiting) => {
             let reason = waiting.reason.as_deref().unwrap_or_default();
-            let pulled = !matches!(reason, "ImagePullBackOff" | "ErrImagePull" | "InvalidImageName" | "ErrImageNeverPull" | "RegistryUnavailable");
+            let pulled =
+                !matches!(reason, "ImagePullBackOff" | "ErrImagePull" | "InvalidImageName" | "ErrImageNeverPull" | "RegistryUnavailable");
             let cause = if pulled { Cause::PodNotStarted } else { Cause::ImagePullFailed };
-            (cause, format!("the discovery pod does not start: {reason}: {}", waiting.message.as_deref().unwrap_or("no more is said; look at the pod's events (volume, Secret)")))
+            (
+                cause,
+                format!(
+                    "the discovery pod does not start: {reason}: {}",
+                    waiting.message.as_deref().unwrap_or("no more is said; look at the pod's events (volume, Secret)")
+                ),
+            )
         }
         None => (Cause::PodNotStarted, "the discovery pod does not start; look at its events (volume, Secret)".to_owned()),
     }
@@ -122,10 +135,14 @@ fn died(pod: &Pod) -> (Cause, String) {
     match (reason, terminated(pod)) {
         ("Evicted", _) => (Cause::Evicted, format!("the discovery pod was evicted: {said}")),
         ("DeadlineExceeded", _) => (Cause::DeadlineExceeded, "the discovery Job took longer than 30 minutes".to_owned()),
-        (_, Some(state)) if state.reason.as_deref() == Some("OOMKilled") => {
-            (Cause::OutOfMemory, "the discovery pod ran out of memory; raise spec.runtimeSettings.container.resources of the BackupStorage".to_owned())
-        }
-        (_, Some(state)) => (Cause::ExecutorFailed, format!("the discovery pod ended with exit code {} and no readable report; look at its log", state.exit_code)),
+        (_, Some(state)) if state.reason.as_deref() == Some("OOMKilled") => (
+            Cause::OutOfMemory,
+            "the discovery pod ran out of memory; raise spec.runtimeSettings.container.resources of the BackupStorage".to_owned(),
+        ),
+        (_, Some(state)) => (
+            Cause::ExecutorFailed,
+            format!("the discovery pod ended with exit code {} and no readable report; look at its log", state.exit_code),
+        ),
         (_, None) => waiting(pod),
     }
 }

@@ -44,9 +44,19 @@ fn a_report_counts_only_from_the_jobs_own_pod_and_if_the_job_agrees() {
         ("unreadable", complete(), vec![pod("job-uid", &ended(0, "done"))], Err(Cause::ExecutorFailed)),
         ("good words, failed job", failed_job(), vec![pod("job-uid", &ended(1, GOOD))], Err(Cause::ExecutorFailed)),
         ("refused", failed_job(), vec![pod("job-uid", &ended(2, refused))], Err(Cause::StorageUnreachable)),
-        ("killed", failed_job(), vec![pod("job-uid", &container("terminated: {exitCode: 137, reason: OOMKilled}"))], Err(Cause::OutOfMemory)),
+        (
+            "killed",
+            failed_job(),
+            vec![pod("job-uid", &container("terminated: {exitCode: 137, reason: OOMKilled}"))],
+            Err(Cause::OutOfMemory),
+        ),
         ("evicted", failed_job(), vec![pod("job-uid", "reason: Evicted, message: low on disk")], Err(Cause::Evicted)),
-        ("too long", failed_job(), vec![pod("job-uid", &format!("reason: DeadlineExceeded, {}", container("terminated: {exitCode: 143}")))], Err(Cause::DeadlineExceeded)),
+        (
+            "too long",
+            failed_job(),
+            vec![pod("job-uid", &format!("reason: DeadlineExceeded, {}", container("terminated: {exitCode: 143}")))],
+            Err(Cause::DeadlineExceeded),
+        ),
     ] {
         let report = report(&job, &pods);
         let answer = report.cause.map_or(Ok(report.found), Err);

@@ -24,7 +24,13 @@ pub(crate) enum Applied {
 }
 
 /// Carries out a decision about `restore`.
-pub(crate) async fn apply(sources: &Sources, events: &Events, restore: RestoreSession, decision: Decision, recent: &mut Recent) -> Result<Applied, Error> {
+pub(crate) async fn apply(
+    sources: &Sources,
+    events: &Events,
+    restore: RestoreSession,
+    decision: Decision,
+    recent: &mut Recent,
+) -> Result<Applied, Error> {
     let makes_jobs = decision.effects.iter().any(|effect| matches!(effect, Effect::Create(_)));
     let changed = restore.status.as_ref() != Some(&decision.status);
     let mut current = restore;
@@ -46,7 +52,12 @@ pub(crate) async fn apply(sources: &Sources, events: &Events, restore: RestoreSe
     Ok(if again { Applied::Again(current) } else { Applied::Settled(current) })
 }
 
-async fn write(sources: &Sources, restore: RestoreSession, status: RestoreSessionStatus, recent: &mut Recent) -> Result<RestoreSession, Error> {
+async fn write(
+    sources: &Sources,
+    restore: RestoreSession,
+    status: RestoreSessionStatus,
+    recent: &mut Recent,
+) -> Result<RestoreSession, Error> {
     let (namespace, name) = (restore.namespace().unwrap_or_default(), restore.name_any());
     let records = !status.jobs.is_empty();
     let mut next = restore;
@@ -54,7 +65,10 @@ async fn write(sources: &Sources, restore: RestoreSession, status: RestoreSessio
     // Go's managedFields are of no use here, and would be sent back whole.
     next.metadata.managed_fields = None;
     let api = Api::<RestoreSession>::namespaced(sources.client.clone(), &namespace);
-    let written = api.replace_status(&name, &PostParams::default(), &next).await.map_err(Error::api(format!("write the status of RestoreSession {namespace}/{name}")))?;
+    let written = api
+        .replace_status(&name, &PostParams::default(), &next)
+        .await
+        .map_err(Error::api(format!("write the status of RestoreSession {namespace}/{name}")))?;
     if records && written.status.as_ref().is_none_or(|status| status.jobs.is_empty()) {
         let text = "the API server drops status.jobs, without which no restore can be told from another; install Backproof's CRDs";
         recent.refused = Some(Failure::new(Cause::Internal, text));

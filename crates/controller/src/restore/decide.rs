@@ -119,15 +119,14 @@ impl Run<'_> {
             return self.close(None);
         }
         if self.now >= deadline {
-            let failure = Failure::new(Cause::DeadlineExceeded, format!("the restore did not end before the session's deadline {deadline}; raise the verifier's timeout"));
+            let failure = Failure::new(
+                Cause::DeadlineExceeded,
+                format!("the restore did not end before the session's deadline {deadline}; raise the verifier's timeout"),
+            );
             return self.stop(Step::Execution, failure);
         }
         self.wake_at(deadline);
-        if self.unmade().is_empty() {
-            self.start_next()
-        } else {
-            self.make()
-        }
+        if self.unmade().is_empty() { self.start_next() } else { self.make() }
     }
 
     fn deadline(&self) -> Timestamp {
@@ -160,7 +159,8 @@ impl Run<'_> {
                 continue;
             }
             let Some(job) = self.job(&pinned).cloned() else {
-                let text = format!("Job {}/{} was deleted by somebody while this restore needed it", pinned.object.namespace, pinned.object.name);
+                let text =
+                    format!("Job {}/{} was deleted by somebody while this restore needed it", pinned.object.namespace, pinned.object.name);
                 self.lost(&pinned.component, &Failure::new(Cause::JobDeleted, text), Ended::Early);
                 continue;
             };
@@ -168,21 +168,29 @@ impl Run<'_> {
                 continue;
             }
             if job.spec.as_ref().and_then(|spec| spec.active_deadline_seconds).is_none() {
-                let text = format!("Job {}/{} was started by somebody else; only this controller may start it", pinned.object.namespace, pinned.object.name);
+                let text = format!(
+                    "Job {}/{} was started by somebody else; only this controller may start it",
+                    pinned.object.namespace, pinned.object.name
+                );
                 self.lost(&pinned.component, &Failure::new(Cause::PinnedFactsChanged, text), Ended::Early);
                 continue;
             }
             if !pinned.started {
                 self.decision.status.jobs[at].started = true;
                 status::running(&mut self.decision.status, &pinned.component);
-                self.note(Note::normal("RestoreStarted", "StartJob", format!("Job {} restores component {}", pinned.object.name, pinned.component)));
+                self.note(Note::normal(
+                    "RestoreStarted",
+                    "StartJob",
+                    format!("Job {} restores component {}", pinned.object.name, pinned.component),
+                ));
             }
             self.judge_one(&pinned.component, &job);
         }
     }
 
     fn judge_one(&mut self, component: &str, job: &Job) {
-        let restic_id = self.owner.run.snapshot.components.iter().find(|pinned| pinned.name == component).and_then(|pinned| pinned.restic_ids.first());
+        let restic_id =
+            self.owner.run.snapshot.components.iter().find(|pinned| pinned.name == component).and_then(|pinned| pinned.restic_ids.first());
         let session_uid = self.owner.session.uid().unwrap_or_default();
         let expected = Expected {
             session_uid: &session_uid,
@@ -278,7 +286,8 @@ impl Run<'_> {
         let ours = there.labels().get(labels::SESSION_UID) == self.owner.session.uid().as_ref();
         let started = !is_suspended(there) || there.status.as_ref().is_some_and(|status| status.start_time.is_some());
         if recorded || !ours || started {
-            let text = format!("Job {}/{name} exists and is not one this restore has made; delete it and start another session", object.namespace);
+            let text =
+                format!("Job {}/{name} exists and is not one this restore has made; delete it and start another session", object.namespace);
             return Err(Failure::new(Cause::NameTaken, text));
         }
         // Made before a crash and never recorded: whether it is still as we made it, nobody knows.
@@ -308,7 +317,11 @@ impl Run<'_> {
         }
         if let Some(job) = self.job(&next) {
             let left = self.deadline().duration_since(self.now).as_secs().max(1);
-            self.decision.effects.push(Effect::Start { job: pinned(job), resource_version: job.resource_version().unwrap_or_default(), seconds: left });
+            self.decision.effects.push(Effect::Start {
+                job: pinned(job),
+                resource_version: job.resource_version().unwrap_or_default(),
+                seconds: left,
+            });
         }
         self.finish()
     }
@@ -332,7 +345,8 @@ impl Run<'_> {
     /// Whether the session has ended or is being deleted: then nothing new is made or started.
     fn is_over(&self) -> bool {
         let session = &self.owner.session;
-        let done = session.status.as_ref().and_then(|status| status.phase.as_ref()).and_then(Wire::known).is_some_and(|phase| phase.is_done());
+        let done =
+            session.status.as_ref().and_then(|status| status.phase.as_ref()).and_then(Wire::known).is_some_and(|phase| phase.is_done());
         done || session.metadata.deletion_timestamp.is_some()
     }
 
@@ -350,8 +364,12 @@ impl Run<'_> {
         status::close(&mut self.decision.status, failure, self.now);
         let (status, took) = (&self.decision.status, self.decision.status.duration.clone());
         let note = match (&status.verdict, &status.cause) {
-            (Some(Wire::Known(Verdict::Verified)), _) => Note::normal("RestoreVerified", "Restore", format!("{} in {took}", status.message)),
-            (Some(Wire::Known(Verdict::VerificationFailed)), Some(cause)) => Note::warning("RestoreFailed", "Restore", format!("{cause}: {}", status.message)),
+            (Some(Wire::Known(Verdict::Verified)), _) => {
+                Note::normal("RestoreVerified", "Restore", format!("{} in {took}", status.message))
+            }
+            (Some(Wire::Known(Verdict::VerificationFailed)), Some(cause)) => {
+                Note::warning("RestoreFailed", "Restore", format!("{cause}: {}", status.message))
+            }
             (_, Some(cause)) => Note::warning("RestoreInconclusive", "Restore", format!("{cause}: {}", status.message)),
             (_, None) => Note::warning("RestoreInconclusive", "Restore", status.message.clone()),
         };
@@ -392,13 +410,20 @@ fn pinned(job: &Job) -> PinnedObject {
 }
 
 fn image(job: &Job) -> &str {
-    let containers = job.spec.as_ref().and_then(|spec| spec.template.spec.as_ref()).map(|spec| spec.containers.as_slice()).unwrap_or_default();
+    let containers =
+        job.spec.as_ref().and_then(|spec| spec.template.spec.as_ref()).map(|spec| spec.containers.as_slice()).unwrap_or_default();
     containers.first().and_then(|container| container.image.as_deref()).unwrap_or_default()
 }
 
 /// What the restore needs, as upstream lists it.
 fn dependencies(owner: &Owner, inputs: &Inputs) -> Vec<ResourceFoundStatus> {
-    let entry = |kind: &str, namespace: String, name: &str, found: bool| ResourceFoundStatus { kind: kind.into(), namespace, name: name.into(), found: Some(found), ..ResourceFoundStatus::default() };
+    let entry = |kind: &str, namespace: String, name: &str, found: bool| ResourceFoundStatus {
+        kind: kind.into(),
+        namespace,
+        name: name.into(),
+        found: Some(found),
+        ..ResourceFoundStatus::default()
+    };
     let run = &owner.run;
     vec![
         entry("Snapshot", owner.session.namespace().unwrap_or_default(), &run.snapshot.name, inputs.snapshot.is_some()),

@@ -53,7 +53,8 @@ pub(crate) fn name(owner: &Owner, component: &str) -> String {
 
 /// Name of the only container: the task's, as upstream has it, where that is a name.
 pub(crate) fn container_name(task: &str) -> String {
-    let valid = task.len() < 60 && !task.is_empty() && task.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+    let valid =
+        task.len() < 60 && !task.is_empty() && task.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
     if valid && !task.starts_with('-') { format!("{task}-0") } else { "restore-0".into() }
 }
 
@@ -102,7 +103,8 @@ fn pod(parts: Parts<'_>, wished: FlatPodSpec) -> PodSpec {
         automount_service_account_token: Some(false),
         enable_service_links: Some(false),
         security_context: Some(parts.wishes.pod_security_context()),
-        volumes: Some([&parts.own.volumes[..], &parts.access.volumes, &parts.added.volumes].concat()).filter(|volumes: &Vec<Volume>| !volumes.is_empty()),
+        volumes: Some([&parts.own.volumes[..], &parts.access.volumes, &parts.added.volumes].concat())
+            .filter(|volumes: &Vec<Volume>| !volumes.is_empty()),
         init_containers: list(wished.init_containers),
         termination_grace_period_seconds: wished.termination_grace_period_seconds,
         dns_policy: text(wished.dns_policy),
@@ -161,7 +163,8 @@ fn env(parts: &Parts<'_>) -> Vec<EnvVar> {
         variable("BACKPROOF_COMPONENT", parts.component.name.clone()),
         variable("BACKPROOF_CLAIM_UID", parts.owner.run.verifier.target.object.uid.clone()),
     ];
-    let all: Vec<EnvVar> = parts.proxies.iter().cloned().chain(parts.wishes.env()).chain(ours).chain(parts.access.env.iter().cloned()).collect();
+    let all: Vec<EnvVar> =
+        parts.proxies.iter().cloned().chain(parts.wishes.env()).chain(ours).chain(parts.access.env.iter().cloned()).collect();
     let last = |at: usize, name: &str| !all.iter().skip(at + 1).any(|other| other.name == name);
     all.iter().enumerate().filter(|(at, variable)| last(*at, &variable.name)).map(|(_, variable)| variable.clone()).collect()
 }

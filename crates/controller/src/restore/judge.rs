@@ -84,9 +84,16 @@ fn controlled_by(pod: &Pod, job: &Job) -> bool {
 fn ended(job: &Job, end: End<'_>, pods: &[&Pod], expected: Expected<'_>) -> Judged {
     let early = |cause, text: String| Judged::Lost { failure: Failure::new(cause, text), ended: Ended::Early };
     let name = job.name_any();
-    let terminated: Vec<(&Pod, &ContainerStateTerminated)> = pods.iter().filter_map(|pod| Some((*pod, state(pod)?.terminated.as_ref()?))).collect();
+    let terminated: Vec<(&Pod, &ContainerStateTerminated)> =
+        pods.iter().filter_map(|pod| Some((*pod, state(pod)?.terminated.as_ref()?))).collect();
     if let Some((pod, _)) = terminated.iter().find(|(_, state)| state.reason.as_deref() == Some("OOMKilled")) {
-        return early(Cause::OutOfMemory, format!("the container of Pod {} was killed for its memory; raise restoreOption.addonInfo.jobTemplate.spec.resources.limits.memory", pod.name_any()));
+        return early(
+            Cause::OutOfMemory,
+            format!(
+                "the container of Pod {} was killed for its memory; raise restoreOption.addonInfo.jobTemplate.spec.resources.limits.memory",
+                pod.name_any()
+            ),
+        );
     }
     match terminated.as_slice() {
         [(pod, state)] => match read(pod, state, end, expected) {
@@ -110,7 +117,10 @@ fn early_end(job: &Job, end: End<'_>, pods: &[&Pod]) -> Option<Judged> {
     if let End::Failed(condition) = end
         && condition.reason.as_deref() == Some("DeadlineExceeded")
     {
-        return early(Cause::DeadlineExceeded, format!("Job {} did not end before the session's deadline; raise the verifier's timeout", job.name_any()));
+        return early(
+            Cause::DeadlineExceeded,
+            format!("Job {} did not end before the session's deadline; raise the verifier's timeout", job.name_any()),
+        );
     }
     pods.iter().find_map(|pod| {
         let status = pod.status.as_ref()?;
@@ -120,7 +130,8 @@ fn early_end(job: &Job, end: End<'_>, pods: &[&Pod]) -> Option<Judged> {
             Some("NodeLost") => return early(Cause::PodLost, format!("Pod {} is lost with its node: {message}", pod.name_any())),
             _ => {}
         }
-        let disruption = status.conditions.iter().flatten().find(|condition| condition.type_ == "DisruptionTarget" && condition.status == "True")?;
+        let disruption =
+            status.conditions.iter().flatten().find(|condition| condition.type_ == "DisruptionTarget" && condition.status == "True")?;
         let reason = disruption.reason.clone().unwrap_or_default();
         let message = disruption.message.clone().unwrap_or_default();
         let cause = if reason == "DeletionByPodGC" { Cause::PodLost } else { Cause::Evicted };
@@ -134,7 +145,10 @@ fn in_time(state: &ContainerStateTerminated, report: Report, expected: Expected<
         return Judged::Lost { failure: Failure::new(Cause::ExecutorFailed, text), ended: Ended::Early };
     };
     if finished.0 > expected.deadline {
-        let text = format!("the restore ended at {}, after the session's deadline {}; raise the verifier's timeout", finished.0, expected.deadline);
+        let text = format!(
+            "the restore ended at {}, after the session's deadline {}; raise the verifier's timeout",
+            finished.0, expected.deadline
+        );
         return Judged::Lost { failure: Failure::new(Cause::DeadlineExceeded, text), ended: Ended::Early };
     }
     Judged::Reported { report: Box::new(report), duration: finished.0.duration_since(started.0) }
@@ -146,17 +160,27 @@ fn read(pod: &Pod, state: &ContainerStateTerminated, end: End<'_>, expected: Exp
     let message = state.message.clone().unwrap_or_default();
     let place = format!("the container of Pod {} ended with exit code {code}", pod.name_any());
     let report: Report = serde_json::from_str(&message).map_err(|_| {
-        let reason = state.reason.as_deref().filter(|reason| *reason != "Error" && *reason != "Completed").map(|reason| format!(" ({reason})")).unwrap_or_default();
+        let reason = state
+            .reason
+            .as_deref()
+            .filter(|reason| *reason != "Error" && *reason != "Completed")
+            .map(|reason| format!(" ({reason})"))
+            .unwrap_or_default();
         format!("{place}{reason} and no readable report{}", said(&message))
     })?;
     let identity = &report.identity;
     if identity.session_uid != expected.session_uid || identity.attempt != expected.attempt || identity.component != expected.component {
-        return Err(format!("{place} and the report of something else (session {:?}, attempt {}, component {:?})", identity.session_uid, identity.attempt, identity.component));
+        return Err(format!(
+            "{place} and the report of something else (session {:?}, attempt {}, component {:?})",
+            identity.session_uid, identity.attempt, identity.component
+        ));
     }
     let complete = matches!(end, End::Complete);
     let agrees = match report.outcome {
         Verdict::Verified => code == 0 && complete && report.cause.is_none(),
-        Verdict::VerificationFailed => code == 1 && !complete && report.cause.is_some_and(|cause| cause.verdict() == Verdict::VerificationFailed),
+        Verdict::VerificationFailed => {
+            code == 1 && !complete && report.cause.is_some_and(|cause| cause.verdict() == Verdict::VerificationFailed)
+        }
         Verdict::Inconclusive => code == 2 && !complete && report.cause.is_some_and(|cause| cause.verdict() == Verdict::Inconclusive),
         Verdict::Skipped => false,
     };
@@ -234,7 +258,9 @@ fn trouble(pod: &Pod) -> Option<Trouble> {
 fn container_trouble(pod: &str, waiting: &ContainerStateWaiting) -> Option<Trouble> {
     let reason = waiting.reason.as_deref().unwrap_or_default();
     let (cause, weight) = match reason {
-        "ErrImagePull" | "ImagePullBackOff" | "ImageInspectError" | "RegistryUnavailable" | "SignatureValidationFailed" => (Cause::ImagePullFailed, Weight::Passing),
+        "ErrImagePull" | "ImagePullBackOff" | "ImageInspectError" | "RegistryUnavailable" | "SignatureValidationFailed" => {
+            (Cause::ImagePullFailed, Weight::Passing)
+        }
         "InvalidImageName" | "ErrImageNeverPull" => (Cause::ImagePullFailed, Weight::Final),
         "" | "ContainerCreating" | "PodInitializing" => return None,
         _ => (Cause::PodNotStarted, Weight::Passing),

@@ -83,7 +83,8 @@ pub async fn run(context: Arc<Context>, shutdown: Shutdown) -> Result<(), Error>
     let (pods, pod_writer) = reflector::store::<Pod>();
     let ours = watcher::Config::default().labels(&format!("{}={}", labels::COMPONENT, labels::COMPONENT_RESTORE));
 
-    let restore_events = touched(Api::<Guarded>::all(client.clone()), watcher::Config::default(), restore_writer).map(|restore| ObjectRef::from_obj(&restore));
+    let restore_events = touched(Api::<Guarded>::all(client.clone()), watcher::Config::default(), restore_writer)
+        .map(|restore| ObjectRef::from_obj(&restore));
     let job_events = touched(Api::<Job>::all(client.clone()), ours.clone(), job_writer).filter_map(|job| future::ready(restore_of(&job)));
     let pod_events = touched(Api::<Pod>::all(client.clone()), ours, pod_writer).filter_map(|pod| future::ready(restore_of(&pod)));
     let queue = stream::select(restore_events.boxed(), stream::select(job_events.boxed(), pod_events.boxed()));
@@ -234,7 +235,8 @@ fn on_error(restore: Arc<Guarded>, error: &Error, world: Arc<World>) -> Action {
         Class::Unavailable => tracing::warn!(kind = KIND, name = restore.name_any(), error = error.chain(), "trying again"),
         Class::Forbidden | Class::Refused | Class::Internal => {
             tracing::error!(kind = KIND, name = restore.name_any(), error = error.chain(), "cannot go on");
-            let (world, regarding, note) = (world.clone(), restore.object_ref(&()), Note::warning(error.reason(), "Reconcile", error.chain()));
+            let (world, regarding, note) =
+                (world.clone(), restore.object_ref(&()), Note::warning(error.reason(), "Reconcile", error.chain()));
             tokio::spawn(async move { world.context.events.publish(&regarding, note).await });
         }
     }

@@ -26,8 +26,7 @@ use super::{
     Owner,
     decide::Observed,
     failure::Failure,
-    judge,
-    owner,
+    judge, owner,
     plan::{Inputs, addon_info},
     resolve::{resolve, restore_task},
     status, target,
@@ -101,7 +100,16 @@ impl Sources {
         let closed = status::is_closed(&status);
         let idle = closed || (!status.jobs.is_empty() && status.jobs.iter().all(|job| job.started));
         let owner = self.owner(&restore, if idle { Freshness::Remembered } else { Freshness::Asked }).await?;
-        let mut observed = Observed { restore, owner, inputs: None, jobs: Vec::new(), pods: Vec::new(), neighbours: None, made: recent.made.clone(), refused: recent.refused.clone() };
+        let mut observed = Observed {
+            restore,
+            owner,
+            inputs: None,
+            jobs: Vec::new(),
+            pods: Vec::new(),
+            neighbours: None,
+            made: recent.made.clone(),
+            refused: recent.refused.clone(),
+        };
         let Some(owner) = observed.owner.clone() else { return Ok(observed) };
         if !super::decide::serves(&observed.restore, &owner) {
             return Ok(observed);
@@ -125,7 +133,13 @@ impl Sources {
     }
 
     /// Jobs with the session's label; one that is recorded and not in the cache is asked for before it counts as gone.
-    async fn jobs_of(&self, owner: &Owner, recorded: &[backproof_api::run::PinnedJob], recent: &Recent, closed: bool) -> Result<Vec<Job>, Error> {
+    async fn jobs_of(
+        &self,
+        owner: &Owner,
+        recorded: &[backproof_api::run::PinnedJob],
+        recent: &Recent,
+        closed: bool,
+    ) -> Result<Vec<Job>, Error> {
         let uid = owner.session.uid().unwrap_or_default();
         let mut jobs: Vec<Job> = recent.jobs.clone();
         let known = |jobs: &[Job], uid: Option<String>| jobs.iter().any(|job| job.uid() == uid);
@@ -138,7 +152,9 @@ impl Sources {
             if known(&jobs, Some(pinned.uid.clone())) {
                 continue;
             }
-            if let Some(job) = get::<Job>(&self.client, &pinned.namespace, &pinned.name).await?.filter(|job| job.uid().as_ref() == Some(&pinned.uid)) {
+            if let Some(job) =
+                get::<Job>(&self.client, &pinned.namespace, &pinned.name).await?.filter(|job| job.uid().as_ref() == Some(&pinned.uid))
+            {
                 jobs.push(job);
             }
         }
@@ -202,8 +218,14 @@ impl Sources {
         Ok(Inputs { verifier, snapshot, repository, storage, namespace_labels, addons, functions, claim, source })
     }
 
-    async fn storage(&self, repository: Option<&Repository>, own: &str) -> Result<(Option<BackupStorage>, BTreeMap<String, String>), Error> {
-        let Some(reference) = repository.and_then(|repository| repository.spec.storage_ref.as_ref()) else { return Ok((None, BTreeMap::new())) };
+    async fn storage(
+        &self,
+        repository: Option<&Repository>,
+        own: &str,
+    ) -> Result<(Option<BackupStorage>, BTreeMap<String, String>), Error> {
+        let Some(reference) = repository.and_then(|repository| repository.spec.storage_ref.as_ref()) else {
+            return Ok((None, BTreeMap::new()));
+        };
         let namespace = reference.namespace_or(own);
         let storage = get::<BackupStorage>(&self.client, namespace, &reference.name).await?;
         if namespace == own {
@@ -290,7 +312,10 @@ where
     if name.is_empty() {
         return Ok(None);
     }
-    Api::<K>::namespaced(client.clone(), namespace).get_opt(name).await.map_err(Error::api(format!("get {} {namespace}/{name}", K::kind(&()))))
+    Api::<K>::namespaced(client.clone(), namespace)
+        .get_opt(name)
+        .await
+        .map_err(Error::api(format!("get {} {namespace}/{name}", K::kind(&()))))
 }
 
 async fn get_cluster<K>(client: &Client, name: &str) -> Result<Option<K>, Error>

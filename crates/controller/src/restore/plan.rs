@@ -62,7 +62,12 @@ pub(crate) struct Planned {
 }
 
 /// The Jobs, one for each component, or why there can be none.
-pub(crate) fn plan(owner: &Owner, restore: &RestoreSession, inputs: &Inputs, installation: Installation<'_>) -> Result<Vec<Planned>, Failure> {
+pub(crate) fn plan(
+    owner: &Owner,
+    restore: &RestoreSession,
+    inputs: &Inputs,
+    installation: Installation<'_>,
+) -> Result<Vec<Planned>, Failure> {
     let run = &owner.run;
     let namespace = restore.namespace().unwrap_or_default();
     let target = &run.verifier.target.object;
@@ -78,11 +83,24 @@ pub(crate) fn plan(owner: &Owner, restore: &RestoreSession, inputs: &Inputs, ins
     unchanged("BackupVerifier", &run.verifier.object, verifier)?;
     let repository = found("Repository", &run.repository, inputs.repository.as_ref(), Cause::RepositoryObjectNotFound)?;
     let storage = storage_of(repository, inputs, &namespace)?;
-    let snapshot_pin = PinnedObject { namespace: String::new(), name: run.snapshot.name.clone(), uid: run.snapshot.uid.clone(), generation: 0 };
+    let snapshot_pin =
+        PinnedObject { namespace: String::new(), name: run.snapshot.name.clone(), uid: run.snapshot.uid.clone(), generation: 0 };
     let snapshot = found("Snapshot", &snapshot_pin, inputs.snapshot.as_ref(), Cause::SnapshotObjectNotFound)?;
     let (addon_info, reference) = addon_info(restore)?;
     let (task, function) = executor(owner, addon_info, reference, inputs, installation.config)?;
-    let facts = Facts { owner, restore, addon_info, reference, task, function, snapshot, repository, storage, installation, source: &inputs.source };
+    let facts = Facts {
+        owner,
+        restore,
+        addon_info,
+        reference,
+        task,
+        function,
+        snapshot,
+        repository,
+        storage,
+        installation,
+        source: &inputs.source,
+    };
     components(owner, snapshot)?;
     target::exists(&run.verifier.target, inputs.claim.as_ref())?;
     target::is_not_source(&run.verifier.target, snapshot, storage, &inputs.source)?;
@@ -112,7 +130,8 @@ impl Facts<'_> {
             Profile::Unrestricted => HostPath::Allowed,
         };
         let place = Place { namespace, host_path, copied_secret: None };
-        let access = storage::access(self.storage, self.repository, &component.path, place).map_err(|error| Failure::new(error.cause(), error.to_string()))?;
+        let access = storage::access(self.storage, self.repository, &component.path, place)
+            .map_err(|error| Failure::new(error.cause(), error.to_string()))?;
         let host_paths = host_paths(self.snapshot, &component.name);
         let about = About {
             owner: self.owner,
@@ -127,9 +146,16 @@ impl Facts<'_> {
         let task = expand_object(self.task, &variables, &task_place).map_err(template)?;
         let function = expanded(self.function, &variables)?;
         let template = self.addon_info.job_template.as_ref().and_then(|template| template.spec.as_ref());
-        let wishes = Wishes { function: function.spec.runtime_settings.as_ref(), addon: self.addon_info.container_runtime_settings.as_ref(), template };
+        let wishes = Wishes {
+            function: function.spec.runtime_settings.as_ref(),
+            addon: self.addon_info.container_runtime_settings.as_ref(),
+            template,
+        };
         if template.is_some_and(|spec| !spec.args.is_empty()) {
-            return Err(Failure::new(Cause::VerifierInvalid, "restoreOption.addonInfo.jobTemplate.spec.args is set, but the arguments are the Function's; give params or variables to the task instead"));
+            return Err(Failure::new(
+                Cause::VerifierInvalid,
+                "restoreOption.addonInfo.jobTemplate.spec.args is set, but the arguments are the Function's; give params or variables to the task instead",
+            ));
         }
         let added = volumes::added(&task, self.reference, template, &self.shielded())?;
         volumes::check(&Volumes { volumes: Vec::new(), mounts: function.spec.volume_mounts.clone() }, &[])?;
@@ -154,7 +180,13 @@ impl Facts<'_> {
     /// Claims of the Job's namespace that it may mount read-only at most.
     fn shielded(&self) -> Vec<String> {
         let namespace = &self.owner.run.verifier.target.object.namespace;
-        let storage = self.storage.spec.storage.as_ref().and_then(|backend| backend.local.as_ref()).and_then(|local| volumes::claim_of(&local.source));
+        let storage = self
+            .storage
+            .spec
+            .storage
+            .as_ref()
+            .and_then(|backend| backend.local.as_ref())
+            .and_then(|local| volumes::claim_of(&local.source));
         let storage = storage.filter(|_| self.storage.namespace().as_ref() == Some(namespace)).map(str::to_owned);
         storage.into_iter().chain(self.source.claims_in(namespace)).collect()
     }
@@ -163,7 +195,10 @@ impl Facts<'_> {
 fn found<'a, K: ResourceExt>(kind: &str, pinned: &PinnedObject, there: Option<&'a K>, missing: Cause) -> Result<&'a K, Failure> {
     let object = there.ok_or_else(|| Failure::new(missing, format!("{kind} {} does not exist any more", pinned.name)))?;
     if !pinned.uid.is_empty() && object.uid().as_ref() != Some(&pinned.uid) {
-        return Err(Failure::new(missing, format!("{kind} {} was replaced by another of the same name after the session had started", pinned.name)));
+        return Err(Failure::new(
+            missing,
+            format!("{kind} {} was replaced by another of the same name after the session had started", pinned.name),
+        ));
     }
     Ok(object)
 }
@@ -171,7 +206,12 @@ fn found<'a, K: ResourceExt>(kind: &str, pinned: &PinnedObject, there: Option<&'
 fn storage_of<'a>(repository: &Repository, inputs: &'a Inputs, namespace: &str) -> Result<&'a BackupStorage, Failure> {
     let reference = repository.spec.storage_ref.clone().unwrap_or_default();
     let storage = inputs.storage.as_ref().ok_or_else(|| {
-        let text = format!("Repository {}: spec.storageRef names BackupStorage {}/{}, which does not exist", repository.name_any(), reference.namespace_or(namespace), reference.name);
+        let text = format!(
+            "Repository {}: spec.storageRef names BackupStorage {}/{}, which does not exist",
+            repository.name_any(),
+            reference.namespace_or(namespace),
+            reference.name
+        );
         Failure::new(Cause::StorageObjectNotFound, text)
     })?;
     let own = storage.namespace().unwrap_or_default();
@@ -210,7 +250,13 @@ pub(crate) fn addon_info(restore: &RestoreSession) -> Result<(&AddonInfo, &TaskR
     }
 }
 
-fn executor<'a>(owner: &Owner, info: &AddonInfo, reference: &TaskReference, inputs: &'a Inputs, config: &Config) -> Result<(&'a Task, &'a Function), Failure> {
+fn executor<'a>(
+    owner: &Owner,
+    info: &AddonInfo,
+    reference: &TaskReference,
+    inputs: &'a Inputs,
+    config: &Config,
+) -> Result<(&'a Task, &'a Function), Failure> {
     let pinned = &owner.run.verifier;
     let addon = resolve("Addon", &info.name, Cause::AddonNotFound, &inputs.addons)?;
     unchanged("Addon", &pinned.addon, addon)?;
@@ -219,7 +265,10 @@ fn executor<'a>(owner: &Owner, info: &AddonInfo, reference: &TaskReference, inpu
     match &task.executor {
         None | Some(Wire::Known(Executor::Job)) => {}
         Some(other @ (Wire::Known(Executor::Sidecar | Executor::EphemeralContainer | Executor::MultiLevelJob) | Wire::Other(_))) => {
-            return Err(Failure::new(Cause::ExecutorNotSupported, format!("{place} asks for the executor {other}; this version runs Jobs")));
+            return Err(Failure::new(
+                Cause::ExecutorNotSupported,
+                format!("{place} asks for the executor {other}; this version runs Jobs"),
+            ));
         }
     }
     restic(task.driver.as_ref(), &place)?;
@@ -252,7 +301,10 @@ fn restic(driver: Option<&Wire<Driver>>, place: &str) -> Result<(), Failure> {
 fn components(owner: &Owner, snapshot: &Snapshot) -> Result<(), Failure> {
     let pinned = &owner.run.snapshot.components;
     if pinned.is_empty() {
-        return Err(Failure::new(Cause::NoComponentSelected, format!("task {:?} selects no component of Snapshot {}", owner.run.verifier.task, snapshot.name_any())));
+        return Err(Failure::new(
+            Cause::NoComponentSelected,
+            format!("task {:?} selects no component of Snapshot {}", owner.run.verifier.task, snapshot.name_any()),
+        ));
     }
     for component in pinned {
         let place = format!("component {:?} of Snapshot {}", component.name, snapshot.name_any());
@@ -274,7 +326,11 @@ fn components(owner: &Owner, snapshot: &Snapshot) -> Result<(), Failure> {
 
 fn host_paths(snapshot: &Snapshot, component: &str) -> Vec<String> {
     let component = snapshot.status.as_ref().and_then(|status| status.components.get(component));
-    component.iter().flat_map(|component| component.restic_stats.iter()).filter_map(|stats| Some(stats.summary.as_ref()?.host_path.clone())).collect()
+    component
+        .iter()
+        .flat_map(|component| component.restic_stats.iter())
+        .filter_map(|stats| Some(stats.summary.as_ref()?.host_path.clone()))
+        .collect()
 }
 
 /// The Function with its templates filled in.
@@ -282,7 +338,12 @@ fn expanded(function: &Function, variables: &Variables) -> Result<Function, Fail
     let in_container = for_container(variables);
     let place = format!("Function {}: spec", function.name_any());
     let spec = &function.spec;
-    let run = FunctionSpec { command: spec.command.clone(), args: spec.args.clone(), runtime_settings: spec.runtime_settings.clone(), ..FunctionSpec::default() };
+    let run = FunctionSpec {
+        command: spec.command.clone(),
+        args: spec.args.clone(),
+        runtime_settings: spec.runtime_settings.clone(),
+        ..FunctionSpec::default()
+    };
     let rest = FunctionSpec { command: Vec::new(), args: Vec::new(), runtime_settings: None, ..spec.clone() };
     let both = (expand_object(&run, &in_container, &place), expand_object(&rest, variables, &place));
     let (run, rest) = match both {
@@ -304,14 +365,20 @@ fn template(errors: Vec<TemplateError>) -> Failure {
 
 fn allowed(wishes: Wishes<'_>, added: &Volumes, profile: Profile, namespace: &str) -> Result<(), Failure> {
     if let Some(name) = wishes.env().iter().map(|variable| &variable.name).find(|name| name.starts_with("BACKPROOF_")) {
-        return Err(Failure::new(Cause::VerifierInvalid, format!("the environment variable {name} is Backproof's own; leave it out of the settings of verifier, Addon and Function")));
+        return Err(Failure::new(
+            Cause::VerifierInvalid,
+            format!("the environment variable {name} is Backproof's own; leave it out of the settings of verifier, Addon and Function"),
+        ));
     }
     let asked = wishes.unsafe_ones(&added.volumes);
     match profile {
         Profile::Unrestricted => Ok(()),
         Profile::Restricted if asked.is_empty() => Ok(()),
         Profile::Restricted => {
-            let text = format!("verifier, Addon or Function ask for {}; leave it out, or list namespace {namespace} in the chart's value unsafeNamespaces", asked.join(", "));
+            let text = format!(
+                "verifier, Addon or Function ask for {}; leave it out, or list namespace {namespace} in the chart's value unsafeNamespaces",
+                asked.join(", ")
+            );
             Err(Failure::new(Cause::UnsafeSettings, text))
         }
     }

@@ -11,12 +11,25 @@ pub(crate) fn resolve<'a, K: ResourceExt>(kind: &str, name: &str, missing: Cause
     let labelled: Vec<&K> = candidates.iter().filter(|object| object.labels().get(labels::IMPLEMENTS) == Some(&wanted)).collect();
     match labelled.as_slice() {
         [] => candidates.iter().find(|object| object.name_any() == name).ok_or_else(|| {
-            Failure::new(missing, format!("{kind} {name} does not exist, and no {kind} carries the label {}={wanted}; install the catalog, or mend the name", labels::IMPLEMENTS))
+            Failure::new(
+                missing,
+                format!(
+                    "{kind} {name} does not exist, and no {kind} carries the label {}={wanted}; install the catalog, or mend the name",
+                    labels::IMPLEMENTS
+                ),
+            )
         }),
         [one] => Ok(one),
         several => {
             let several: Vec<String> = several.iter().map(|object| object.name_any()).collect();
-            Err(Failure::new(missing, format!("more than one {kind} carries the label {}={wanted}: {}; leave it on one of them", labels::IMPLEMENTS, several.join(", "))))
+            Err(Failure::new(
+                missing,
+                format!(
+                    "more than one {kind} carries the label {}={wanted}: {}; leave it on one of them",
+                    labels::IMPLEMENTS,
+                    several.join(", ")
+                ),
+            ))
         }
     }
 }
@@ -43,8 +56,12 @@ pub(crate) fn unchanged<K: ResourceExt>(kind: &str, pinned: &PinnedObject, now: 
     if same_uid && same_generation {
         return Ok(());
     }
-    let what = if same_uid { format!("was changed (generation {} became {generation})", pinned.generation) } else { "was replaced".to_owned() };
-    Err(Failure::new(Cause::VerifierChanged, format!("{kind} {} {what} after the session had started; start another session", now.name_any())))
+    let what =
+        if same_uid { format!("was changed (generation {} became {generation})", pinned.generation) } else { "was replaced".to_owned() };
+    Err(Failure::new(
+        Cause::VerifierChanged,
+        format!("{kind} {} {what} after the session had started; start another session", now.name_any()),
+    ))
 }
 
 #[cfg(test)]
@@ -65,7 +82,9 @@ mod tests {
         let ours = function("backproof-pvc-restore", Some("pvc-restore"));
         let other = function("other", Some("pvc-restore"));
         let find = |candidates: &[Function]| {
-            resolve("Function", "pvc-restore", Cause::FunctionNotFound, candidates).map(ResourceExt::name_any).map_err(|failure| failure.line())
+            resolve("Function", "pvc-restore", Cause::FunctionNotFound, candidates)
+                .map(ResourceExt::name_any)
+                .map_err(|failure| failure.line())
         };
         assert_eq!(find(&[named.clone(), ours.clone()]), Ok("backproof-pvc-restore".into()));
         assert_eq!(find(std::slice::from_ref(&named)), Ok("pvc-restore".into()));
@@ -83,7 +102,14 @@ mod tests {
         now.metadata.uid = Some("u".into());
         now.metadata.generation = Some(2);
         let pinned = |uid: &str, generation| PinnedObject { uid: uid.into(), generation, ..PinnedObject::default() };
-        for (pin, same) in [(pinned("u", 2), true), (pinned("", 0), true), (pinned("u", 0), true), (pinned("u", 1), false), (pinned("v", 2), false), (pinned("", 3), false)] {
+        for (pin, same) in [
+            (pinned("u", 2), true),
+            (pinned("", 0), true),
+            (pinned("u", 0), true),
+            (pinned("u", 1), false),
+            (pinned("v", 2), false),
+            (pinned("", 3), false),
+        ] {
             assert_eq!(unchanged("Function", &pin, &now).is_ok(), same, "{pin:?}");
         }
     }

@@ -29,7 +29,11 @@ pub(crate) enum Profile {
 }
 
 impl<'a> Wishes<'a> {
-    fn pick<T>(self, of_settings: impl Fn(&'a ContainerRuntimeSettings) -> Option<T>, of_template: impl Fn(&'a FlatPodSpec) -> Option<T>) -> Option<T> {
+    fn pick<T>(
+        self,
+        of_settings: impl Fn(&'a ContainerRuntimeSettings) -> Option<T>,
+        of_template: impl Fn(&'a FlatPodSpec) -> Option<T>,
+    ) -> Option<T> {
         self.template.and_then(of_template).or_else(|| self.addon.and_then(&of_settings)).or_else(|| self.function.and_then(&of_settings))
     }
 
@@ -62,7 +66,11 @@ impl<'a> Wishes<'a> {
     /// The environment, stronger sources last.
     pub(crate) fn env(self) -> Vec<EnvVar> {
         let of_settings = |settings: &ContainerRuntimeSettings| {
-            let nice = niceness(settings).into_iter().map(|(name, value)| EnvVar { name: name.to_owned(), value: Some(value.to_string()), value_from: None });
+            let nice = niceness(settings).into_iter().map(|(name, value)| EnvVar {
+                name: name.to_owned(),
+                value: Some(value.to_string()),
+                value_from: None,
+            });
             nice.chain(settings.env.iter().cloned()).collect::<Vec<_>>()
         };
         let settings = [self.function, self.addon].into_iter().flatten().flat_map(of_settings);
@@ -85,7 +93,9 @@ impl<'a> Wishes<'a> {
         if let Some(context) = self.container_security() {
             container_security_wishes(context, &mut found);
         }
-        found.extend(volumes.iter().filter(|volume| volume.host_path.is_some()).map(|volume| format!("volume {} of type hostPath", volume.name)));
+        found.extend(
+            volumes.iter().filter(|volume| volume.host_path.is_some()).map(|volume| format!("volume {} of type hostPath", volume.name)),
+        );
         found
     }
 
@@ -96,7 +106,11 @@ impl<'a> Wishes<'a> {
     /// The pod's rights: never more than asked for, and by default nobody's.
     pub(crate) fn pod_security_context(self) -> PodSecurityContext {
         let user = self.user();
-        let group = self.container_security().and_then(|context| context.run_as_group).or_else(|| self.pod_security()?.run_as_group).unwrap_or(NOBODY);
+        let group = self
+            .container_security()
+            .and_then(|context| context.run_as_group)
+            .or_else(|| self.pod_security()?.run_as_group)
+            .unwrap_or(NOBODY);
         let asked = self.pod_security().cloned().unwrap_or_default();
         let container_seccomp = self.container_security().and_then(|context| context.seccomp_profile.clone());
         PodSecurityContext {
@@ -106,7 +120,11 @@ impl<'a> Wishes<'a> {
             fs_group: Some(asked.fs_group.unwrap_or(group)),
             // A target with a million files must not be walked again for every run.
             fs_group_change_policy: Some("OnRootMismatch".into()),
-            seccomp_profile: Some(container_seccomp.or(asked.seccomp_profile).unwrap_or(SeccompProfile { type_: "RuntimeDefault".into(), localhost_profile: None })),
+            seccomp_profile: Some(
+                container_seccomp
+                    .or(asked.seccomp_profile)
+                    .unwrap_or(SeccompProfile { type_: "RuntimeDefault".into(), localhost_profile: None }),
+            ),
             ..asked
         }
     }
@@ -174,7 +192,10 @@ fn container_security_wishes(context: &SecurityContext, found: &mut Vec<String>)
     };
     add("privileged", context.privileged == Some(true));
     add("allowPrivilegeEscalation", context.allow_privilege_escalation == Some(true));
-    add("capabilities.add", context.capabilities.as_ref().and_then(|capabilities| capabilities.add.as_ref()).is_some_and(|add| !add.is_empty()));
+    add(
+        "capabilities.add",
+        context.capabilities.as_ref().and_then(|capabilities| capabilities.add.as_ref()).is_some_and(|add| !add.is_empty()),
+    );
     add("runAsUser 0", context.run_as_user == Some(0));
     add("runAsNonRoot false", context.run_as_non_root == Some(false));
     add("procMount", context.proc_mount.as_ref().is_some_and(|mount| mount != "Default"));

@@ -44,7 +44,10 @@ pub(crate) fn begin(status: &mut RestoreSessionStatus, run: &PinnedRun, generati
         status.restore_deadline = Some(time(deadline));
     }
     for component in &run.snapshot.components {
-        status.components.entry(component.name.clone()).or_insert_with(|| ComponentRestoreStatus { phase: Some(RestorePhase::Pending.into()), ..ComponentRestoreStatus::default() });
+        status
+            .components
+            .entry(component.name.clone())
+            .or_insert_with(|| ComponentRestoreStatus { phase: Some(RestorePhase::Pending.into()), ..ComponentRestoreStatus::default() });
     }
     // Upstream's rule takes 0 of 0 for Succeeded, so the number is never left out.
     status.total_components = i32::try_from(status.components.len()).unwrap_or(i32::MAX);
@@ -52,7 +55,12 @@ pub(crate) fn begin(status: &mut RestoreSessionStatus, run: &PinnedRun, generati
 
 /// Whether a component has ended.
 pub(crate) fn is_done(status: &RestoreSessionStatus, component: &str) -> bool {
-    status.components.get(component).and_then(|component| component.phase.as_ref()).and_then(|phase| phase.known()).is_some_and(RestorePhase::is_done)
+    status
+        .components
+        .get(component)
+        .and_then(|component| component.phase.as_ref())
+        .and_then(|phase| phase.known())
+        .is_some_and(RestorePhase::is_done)
 }
 
 /// Notes that a component's Job was started.
@@ -84,14 +92,16 @@ pub(crate) fn reported(status: &mut RestoreSessionStatus, run: &PinnedRun, compo
         evidence.images.push(ran.image.to_owned());
     }
     let failure = match report.outcome {
-        Verdict::Verified if report.read_back != report.restored => {
-            Some(Failure::new(Cause::ReadBackIncomplete, format!("component {component:?}: {:?} were restored, but {:?} read back", report.restored, report.read_back)))
-        }
+        Verdict::Verified if report.read_back != report.restored => Some(Failure::new(
+            Cause::ReadBackIncomplete,
+            format!("component {component:?}: {:?} were restored, but {:?} read back", report.restored, report.read_back),
+        )),
         Verdict::Verified => None,
         Verdict::VerificationFailed | Verdict::Inconclusive | Verdict::Skipped => {
             let cause = report.cause.unwrap_or(Cause::ExecutorFailed);
             // The executor starts its sentence with the cause, as its log has nothing else to say it; here it has a field.
-            let text = report.error.as_deref().map(|error| error.strip_prefix(cause.as_str()).unwrap_or(error).trim_start_matches([':', ' ']));
+            let text =
+                report.error.as_deref().map(|error| error.strip_prefix(cause.as_str()).unwrap_or(error).trim_start_matches([':', ' ']));
             let text = text.filter(|text| !text.is_empty()).unwrap_or(cause.description());
             Some(Failure::new(cause, text))
         }
@@ -125,11 +135,22 @@ pub(crate) fn lost(status: &mut RestoreSessionStatus, component: &str, failure: 
 
 /// Writes the condition that a failure belongs to.
 pub(crate) fn step(status: &mut RestoreSessionStatus, step: Step, failure: &Failure, now: Timestamp) {
-    let entry = |kind, value, reason, lead: &str| Condition::new(kind, value, reason).with_message(format!("{lead}. Reason: {:?}", failure.line()));
+    let entry =
+        |kind, value, reason, lead: &str| Condition::new(kind, value, reason).with_message(format!("{lead}. Reason: {:?}", failure.line()));
     let new = match step {
         Step::Validation => entry(of::VALIDATION_PASSED, condition::FALSE, reasons::VALIDATION_FAILED, "Failed to validate the restore"),
-        Step::Executor => entry(of::RESTORE_EXECUTOR_ENSURED, condition::FALSE, reasons::FAILED_TO_ENSURE_RESTORE_EXECUTOR, "Failed to ensure the restore executor"),
-        Step::Execution => entry(of::RESTORE_INCOMPLETE, condition::TRUE, reasons::RESTORE_EXECUTOR_TERMINATED, "The restore executor terminated before completion"),
+        Step::Executor => entry(
+            of::RESTORE_EXECUTOR_ENSURED,
+            condition::FALSE,
+            reasons::FAILED_TO_ENSURE_RESTORE_EXECUTOR,
+            "Failed to ensure the restore executor",
+        ),
+        Step::Execution => entry(
+            of::RESTORE_INCOMPLETE,
+            condition::TRUE,
+            reasons::RESTORE_EXECUTOR_TERMINATED,
+            "The restore executor terminated before completion",
+        ),
     };
     condition::set(&mut status.conditions, new, time(now));
 }
@@ -141,7 +162,11 @@ pub(crate) fn validated(status: &mut RestoreSessionStatus, now: Timestamp) {
 
 /// Writes that every Job is made and recorded.
 pub(crate) fn ensured(status: &mut RestoreSessionStatus, now: Timestamp) {
-    condition::set(&mut status.conditions, Condition::new(of::RESTORE_EXECUTOR_ENSURED, condition::TRUE, reasons::ENSURED_RESTORE_EXECUTOR), time(now));
+    condition::set(
+        &mut status.conditions,
+        Condition::new(of::RESTORE_EXECUTOR_ENSURED, condition::TRUE, reasons::ENSURED_RESTORE_EXECUTOR),
+        time(now),
+    );
 }
 
 /// Whether everything is written: a closed status never changes.
@@ -187,7 +212,8 @@ fn counted(number: u64, one: &str, several: &str) -> String {
 fn end_of(component: &ComponentRestoreStatus) -> (Verdict, Option<Failure>) {
     match component.phase.as_ref().and_then(|phase| phase.known()) {
         Some(RestorePhase::Succeeded) => (Verdict::Verified, None),
-        Some(RestorePhase::Pending | RestorePhase::Running | RestorePhase::Failed | RestorePhase::Invalid | RestorePhase::Unknown) | None => {
+        Some(RestorePhase::Pending | RestorePhase::Running | RestorePhase::Failed | RestorePhase::Invalid | RestorePhase::Unknown)
+        | None => {
             let cause = cause_of(&component.error);
             // A finding fails nothing; a component that failed for one was written by somebody else.
             let cause = if cause.verdict() == Verdict::Verified { Cause::ExecutorFailed } else { cause };

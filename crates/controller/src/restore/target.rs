@@ -26,7 +26,9 @@ impl Source {
 
     fn holds(&self, namespace: &str, claim: &str) -> bool {
         let ordinal = |prefix: &String| {
-            claim.strip_prefix(prefix.as_str()).is_some_and(|ordinal| !ordinal.is_empty() && ordinal.bytes().all(|byte| byte.is_ascii_digit()))
+            claim
+                .strip_prefix(prefix.as_str())
+                .is_some_and(|ordinal| !ordinal.is_empty() && ordinal.bytes().all(|byte| byte.is_ascii_digit()))
         };
         self.namespace == namespace && (self.claims.iter().any(|own| own == claim) || self.claim_prefixes.iter().any(ordinal))
     }
@@ -39,7 +41,10 @@ pub(crate) fn supported(target: &PinnedTarget) -> Result<(), Failure> {
         return Ok(());
     }
     let kind = if target.api_group.is_empty() { target.kind.clone() } else { format!("{}.{}", target.kind, target.api_group) };
-    Err(Failure::new(Cause::TargetNotSupported, format!("the target is a {kind}; this version restores into a PersistentVolumeClaim of the core group")))
+    Err(Failure::new(
+        Cause::TargetNotSupported,
+        format!("the target is a {kind}; this version restores into a PersistentVolumeClaim of the core group"),
+    ))
 }
 
 /// Whether the claim is there, is the pinned one, and can be mounted.
@@ -58,7 +63,10 @@ pub(crate) fn exists(target: &PinnedTarget, claim: Option<&PersistentVolumeClaim
         return Err(Failure::new(Cause::TargetNotSupported, format!("{place} is a block device; give a claim with volumeMode Filesystem")));
     }
     if spec.access_modes.is_some_and(|modes| !modes.is_empty() && modes.iter().all(|mode| mode == "ReadOnlyMany")) {
-        return Err(Failure::new(Cause::TargetNotSupported, format!("{place} can be mounted read-only only; give a claim that can be written to")));
+        return Err(Failure::new(
+            Cause::TargetNotSupported,
+            format!("{place} can be mounted read-only only; give a claim that can be written to"),
+        ));
     }
     // A Pending claim binds when the pod comes (WaitForFirstConsumer); one that never binds shows as a pod nobody schedules.
     match claim.status.as_ref().and_then(|status| status.phase.as_deref()) {
@@ -72,7 +80,12 @@ pub(crate) fn is_not_source(target: &PinnedTarget, snapshot: &Snapshot, storage:
     let object = &target.object;
     let place = format!("PersistentVolumeClaim {}/{}", object.namespace, object.name);
     let refuse = |what: &str| Err(Failure::new(Cause::TargetIsSource, format!("{place} {what}; restore into a claim of its own")));
-    let reference = TypedObjectReference { api_group: String::new(), kind: target.kind.clone(), namespace: object.namespace.clone(), name: object.name.clone() };
+    let reference = TypedObjectReference {
+        api_group: String::new(),
+        kind: target.kind.clone(),
+        namespace: object.namespace.clone(),
+        name: object.name.clone(),
+    };
     let namespace = snapshot.namespace().unwrap_or_default();
     if snapshot.spec.app_ref.as_ref().is_some_and(|source| validate::target_is_source(&reference, &object.namespace, source, &namespace)) {
         return refuse("is what was backed up");
@@ -81,7 +94,9 @@ pub(crate) fn is_not_source(target: &PinnedTarget, snapshot: &Snapshot, storage:
         return refuse("belongs to the workload that was backed up");
     }
     let local = storage.spec.storage.as_ref().and_then(|backend| backend.local.as_ref());
-    if storage.namespace().as_ref() == Some(&object.namespace) && local.and_then(|local| volumes::claim_of(&local.source)) == Some(object.name.as_str()) {
+    if storage.namespace().as_ref() == Some(&object.namespace)
+        && local.and_then(|local| volumes::claim_of(&local.source)) == Some(object.name.as_str())
+    {
         return refuse("is the volume the backups lie on");
     }
     Ok(())
@@ -90,7 +105,10 @@ pub(crate) fn is_not_source(target: &PinnedTarget, snapshot: &Snapshot, storage:
 /// The first pod that is not ours, is not gone, and mounts the target.
 pub(crate) fn user<'a>(target: &PinnedTarget, pods: &'a [Pod], our_jobs: &BTreeSet<&str>) -> Option<&'a Pod> {
     pods.iter().find(|pod| {
-        pod.namespace().as_ref() == Some(&target.object.namespace) && mounts(pod, &target.object.name) && !is_gone(pod) && !belongs(pod, our_jobs)
+        pod.namespace().as_ref() == Some(&target.object.namespace)
+            && mounts(pod, &target.object.name)
+            && !is_gone(pod)
+            && !belongs(pod, our_jobs)
     })
 }
 

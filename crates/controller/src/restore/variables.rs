@@ -40,7 +40,10 @@ pub(crate) fn variables(task: &Task, given: &TaskReference, about: About<'_>) ->
     }
     for variable in &given.variables {
         if variable.value_from.is_some() {
-            let text = format!("variable {:?} of task {:?} has valueFrom, and templates are filled in before a pod exists; give a value", variable.name, given.name);
+            let text = format!(
+                "variable {:?} of task {:?} has valueFrom, and templates are filled in before a pod exists; give a value",
+                variable.name, given.name
+            );
             return Err(Failure::new(Cause::VerifierInvalid, text));
         }
         all.insert(variable.name.clone(), variable.value.clone().unwrap_or_default());
@@ -48,7 +51,11 @@ pub(crate) fn variables(task: &Task, given: &TaskReference, about: About<'_>) ->
     let missing = task.parameters.iter().filter(|parameter| parameter.required && !all.contains_key(&parameter.name));
     let missing: Vec<String> = missing.map(|parameter| format!("{} ({})", parameter.name, parameter.usage)).collect();
     if !missing.is_empty() {
-        let text = format!("task {:?} requires parameters that nobody gives: {}; give them under the task's params", task.name, missing.join(", "));
+        let text = format!(
+            "task {:?} requires parameters that nobody gives: {}; give them under the task's params",
+            task.name,
+            missing.join(", ")
+        );
         return Err(Failure::new(Cause::VerifierInvalid, text));
     }
     all.extend(facts(about));
@@ -87,9 +94,10 @@ fn text_of(name: &str, value: &Value) -> Result<String, Failure> {
         Value::String(text) => Ok(text.clone()),
         Value::Bool(_) | Value::Number(_) => Ok(value.to_string()),
         Value::Null => Ok(String::new()),
-        Value::Array(_) | Value::Object(_) => {
-            Err(Failure::new(Cause::VerifierInvalid, format!("parameter {name:?} is a list or an object; give a text, a number or true and false")))
-        }
+        Value::Array(_) | Value::Object(_) => Err(Failure::new(
+            Cause::VerifierInvalid,
+            format!("parameter {name:?} is a list or an object; give a text, a number or true and false"),
+        )),
     }
 }
 

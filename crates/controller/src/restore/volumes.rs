@@ -53,7 +53,10 @@ pub(crate) fn added(task: &Task, given: &TaskReference, template: Option<&FlatPo
     }
     let targets = given.target_volumes.as_ref();
     if targets.is_some_and(|targets| !targets.volume_claim_templates.is_empty()) {
-        let text = format!("task {:?} sets targetVolumes.volumeClaimTemplates, which belong to a workload; the target is a PersistentVolumeClaim", given.name);
+        let text = format!(
+            "task {:?} sets targetVolumes.volumeClaimTemplates, which belong to a workload; the target is a PersistentVolumeClaim",
+            given.name
+        );
         return Err(Failure::new(Cause::VerifierInvalid, text));
     }
     added.volumes.extend(targets.iter().flat_map(|targets| targets.volumes.iter()).map(backproof_api::shared::Volume::to_volume));
@@ -87,7 +90,8 @@ pub(crate) fn check(added: &Volumes, shielded: &[String]) -> Result<(), Failure>
         let path = format!("{}/", mount.mount_path.trim_end_matches('/'));
         let ours = |dir: &str| path.starts_with(&format!("{dir}/")) || format!("{dir}/").starts_with(&path);
         if ours(OUR_DIR) || ours(SCRATCH_DIR) || ours("/dev") || ours("/proc") {
-            let text = format!("volume {:?} is mounted at {}, which is Backproof's own place; mount it elsewhere", mount.name, mount.mount_path);
+            let text =
+                format!("volume {:?} is mounted at {}, which is Backproof's own place; mount it elsewhere", mount.name, mount.mount_path);
             return Err(Failure::new(Cause::VerifierInvalid, text));
         }
     }

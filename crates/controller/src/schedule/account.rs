@@ -92,7 +92,9 @@ impl Accounts {
         let also = changed.clone();
         Self {
             purpose,
-            accounts: caches.watch(selection.clone(), move |account: &ServiceAccount| changed(account.metadata.namespace.as_deref().unwrap_or_default())),
+            accounts: caches.watch(selection.clone(), move |account: &ServiceAccount| {
+                changed(account.metadata.namespace.as_deref().unwrap_or_default())
+            }),
             bindings: caches.watch(selection, move |binding: &RoleBinding| also(binding.metadata.namespace.as_deref().unwrap_or_default())),
         }
     }

@@ -38,7 +38,9 @@ pub(super) async fn apply(client: &Client, namespace: &str, invoker: Invoker<'_>
                 continue;
             }
             Place::Taken => {
-                let message = format!("{invoker}: CronJob {namespace}/{name} exists and is not Backproof's, so nothing is verified by itself there; delete or rename it");
+                let message = format!(
+                    "{invoker}: CronJob {namespace}/{name} exists and is not Backproof's, so nothing is verified by itself there; delete or rename it"
+                );
                 refused.notes.push(Note::warning("NameTaken", "Schedule", message));
                 continue;
             }

@@ -11,8 +11,8 @@ use k8s_openapi::{
     api::{
         batch::v1::{CronJob, CronJobSpec, JobSpec, JobTemplateSpec},
         core::v1::{
-            Capabilities, Container, EnvVar, EnvVarSource, ObjectFieldSelector, PodSecurityContext, PodSpec, PodTemplateSpec, ResourceRequirements,
-            SeccompProfile, SecurityContext,
+            Capabilities, Container, EnvVar, EnvVarSource, ObjectFieldSelector, PodSecurityContext, PodSpec, PodTemplateSpec,
+            ResourceRequirements, SeccompProfile, SecurityContext,
         },
     },
     apimachinery::pkg::{
@@ -84,7 +84,10 @@ pub(super) fn cronjob(parts: Parts<'_>) -> CronJob {
             suspend: Some(suspended),
             successful_jobs_history_limit: scheduler.successful_jobs_history_limit,
             failed_jobs_history_limit: scheduler.failed_jobs_history_limit,
-            job_template: JobTemplateSpec { metadata: Some(ObjectMeta { labels: Some(our_labels(parts)), ..ObjectMeta::default() }), spec: Some(job_spec(parts, job)) },
+            job_template: JobTemplateSpec {
+                metadata: Some(ObjectMeta { labels: Some(our_labels(parts)), ..ObjectMeta::default() }),
+                spec: Some(job_spec(parts, job)),
+            },
             ..CronJobSpec::default()
         }),
         status: None,
@@ -119,7 +122,9 @@ fn job_spec(parts: Parts<'_>, job: JobTemplate) -> JobSpec {
 /// server, is ours.
 fn pod(parts: Parts<'_>, wished: FlatPodSpec) -> PodSpec {
     let text = |text: String| (!text.is_empty()).then_some(text);
-    let user = |wish: fn(&PodSecurityContext) -> Option<i64>| wished.security_context.as_ref().and_then(wish).filter(|id| *id > 0).unwrap_or(NOBODY);
+    let user = |wish: fn(&PodSecurityContext) -> Option<i64>| {
+        wished.security_context.as_ref().and_then(wish).filter(|id| *id > 0).unwrap_or(NOBODY)
+    };
     PodSpec {
         restart_policy: Some("Never".into()),
         service_account_name: Some(labels::TRIGGER.into()),
@@ -197,7 +202,8 @@ fn arguments(parts: Parts<'_>) -> Vec<String> {
 
 /// Limits for a process that makes three requests.
 fn modest() -> ResourceRequirements {
-    let amounts = |list: &[(&str, &str)]| Some(list.iter().map(|(name, amount)| ((*name).to_owned(), Quantity((*amount).to_owned()))).collect());
+    let amounts =
+        |list: &[(&str, &str)]| Some(list.iter().map(|(name, amount)| ((*name).to_owned(), Quantity((*amount).to_owned()))).collect());
     ResourceRequirements { requests: amounts(&[("cpu", "10m"), ("memory", "16Mi")]), limits: amounts(&[("memory", "128Mi")]), claims: None }
 }
 

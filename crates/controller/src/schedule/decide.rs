@@ -81,28 +81,43 @@ pub(super) fn decide(observed: &Observed<'_>) -> Decision {
 }
 
 /// The CronJob of one entry, or why there is none.
-fn schedule(observed: &Observed<'_>, entries: &[RepositoryEntry<'_>], entry: &RepositoryEntry<'_>, reference: &ObjectReference) -> Result<Applied, Note> {
+fn schedule(
+    observed: &Observed<'_>,
+    entries: &[RepositoryEntry<'_>],
+    entry: &RepositoryEntry<'_>,
+    reference: &ObjectReference,
+) -> Result<Applied, Note> {
     let invoker = observed.invoker;
     let (session, repository) = (entry.session, entry.repository.name.as_str());
     for (value, field) in [(session, "the session's name"), (repository, "the repository's name")] {
         if value.is_empty() {
-            return Err(trouble("ScheduleInvalid", format!("{invoker}: {}: {field} is empty, so nothing can be verified there; set it", entry.field)));
+            return Err(trouble(
+                "ScheduleInvalid",
+                format!("{invoker}: {}: {field} is empty, so nothing can be verified there; set it", entry.field),
+            ));
         }
     }
     let twice = entries.iter().filter(|other| other.session == session && other.repository.name == repository).count() > 1;
     if twice {
-        let message = format!("{invoker}: {}: session {session:?} names repository {repository:?} more than once, so it is not clear which entry is meant; keep one of them", entry.field);
+        let message = format!(
+            "{invoker}: {}: session {session:?} names repository {repository:?} more than once, so it is not clear which entry is meant; keep one of them",
+            entry.field
+        );
         return Err(trouble("AmbiguousRepository", message));
     }
     let namespace = reference.namespace_or(invoker.namespace());
     let described = format!("BackupVerifier {namespace}/{}", reference.name);
     let Some(verifier) = observed.verifiers.get(&(namespace.to_owned(), reference.name.clone())) else {
-        let message = format!("{invoker}: {}.backupVerifier names {described}, which does not exist; create it or take the reference out", entry.field);
+        let message = format!(
+            "{invoker}: {}.backupVerifier names {described}, which does not exist; create it or take the reference out",
+            entry.field
+        );
         return Err(trouble("VerifierNotFound", message));
     };
     let scheduler = checked(&described, verifier)?;
     let policy = cronjob::policy(scheduler).ok_or_else(|| {
-        let message = format!("{described}: spec.scheduler.concurrencyPolicy is {:?}; write Allow, Forbid or Replace", scheduler.concurrency_policy);
+        let message =
+            format!("{described}: spec.scheduler.concurrencyPolicy is {:?}; write Allow, Forbid or Replace", scheduler.concurrency_policy);
         trouble("ScheduleInvalid", message)
     })?;
     let discovery = if observed.discovered.iter().any(|name| name == repository) { Discovery::On } else { Discovery::Off };
@@ -113,11 +128,14 @@ fn schedule(observed: &Observed<'_>, entries: &[RepositoryEntry<'_>], entry: &Re
 /// The verifier's scheduler, if a CronJob can run by it.
 fn checked<'a>(described: &str, verifier: &'a BackupVerifier) -> Result<&'a SchedulerSpec, Note> {
     let Some(scheduler) = verifier.spec.scheduler.as_ref() else {
-        let message = format!("{described}: spec.scheduler is missing, so nothing is verified by itself; set spec.scheduler.schedule, such as \"0 3 * * *\"");
+        let message = format!(
+            "{described}: spec.scheduler is missing, so nothing is verified by itself; set spec.scheduler.schedule, such as \"0 3 * * *\""
+        );
         return Err(trouble("ScheduleInvalid", message));
     };
     check_schedule(&scheduler.schedule).map_err(|why| {
-        let message = format!("{described}: spec.scheduler.schedule is {:?}: {why}; write five fields such as \"0 3 * * *\"", scheduler.schedule);
+        let message =
+            format!("{described}: spec.scheduler.schedule is {:?}: {why}; write five fields such as \"0 3 * * *\"", scheduler.schedule);
         trouble("ScheduleInvalid", message)
     })?;
     Ok(scheduler)

@@ -9,7 +9,10 @@ use super::*;
 const HEAD: &str = "apiVersion: core.kubestash.com/v1alpha1\n";
 
 fn configuration(spec: &str) -> BackupConfiguration {
-    serde_saphyr::from_str(&format!("{HEAD}kind: BackupConfiguration\nmetadata: {{name: sample, namespace: demo, uid: inv-uid}}\nspec:\n{spec}")).unwrap()
+    serde_saphyr::from_str(&format!(
+        "{HEAD}kind: BackupConfiguration\nmetadata: {{name: sample, namespace: demo, uid: inv-uid}}\nspec:\n{spec}"
+    ))
+    .unwrap()
 }
 
 fn one_repository() -> BackupConfiguration {
@@ -115,11 +118,19 @@ fn the_verifier_says_when_and_where_but_not_what_runs() {
          spec: {serviceAccountName: other, hostNetwork: true, nodeSelector: {disk: ssd}, args: [x], securityContext: {runAsUser: 0, runAsGroup: 7}}}}}";
     let spec = wanted(Invoker::Configuration(&configuration), verifier(settings)).spec.unwrap();
     assert_eq!(
-        (spec.starting_deadline_seconds, spec.concurrency_policy.as_deref(), spec.successful_jobs_history_limit, spec.failed_jobs_history_limit),
+        (
+            spec.starting_deadline_seconds,
+            spec.concurrency_policy.as_deref(),
+            spec.successful_jobs_history_limit,
+            spec.failed_jobs_history_limit
+        ),
         (Some(60), Some("Allow"), Some(0), Some(5))
     );
     let job = spec.job_template.spec.unwrap();
-    assert_eq!((job.backoff_limit, job.parallelism, job.completions, job.active_deadline_seconds, job.ttl_seconds_after_finished), (Some(0), Some(1), Some(1), Some(90), Some(5)));
+    assert_eq!(
+        (job.backoff_limit, job.parallelism, job.completions, job.active_deadline_seconds, job.ttl_seconds_after_finished),
+        (Some(0), Some(1), Some(1), Some(90), Some(5))
+    );
     let labels = job.template.metadata.unwrap().labels.unwrap();
     assert_eq!((labels["a"].as_str(), labels["kubestash.com/repo-name"].as_str()), ("b", "repo"));
     let pod = job.template.spec.unwrap();
@@ -140,7 +151,9 @@ fn who_holds_it_back() {
         ("false", "scheduler: {schedule: '@daily', suspend: true, jobTemplate: {}}", true),
         ("false", "scheduler: {schedule: '@daily', jobTemplate: {suspend: true}}", true),
     ] {
-        let configuration = configuration(&format!("  paused: {paused}\n  sessions: [{{name: daily, repositories: [{{name: repo, backupVerifier: {{name: ver}}}}]}}]"));
+        let configuration = configuration(&format!(
+            "  paused: {paused}\n  sessions: [{{name: daily, repositories: [{{name: repo, backupVerifier: {{name: ver}}}}]}}]"
+        ));
         let cronjob = wanted(Invoker::Configuration(&configuration), verifier(scheduler));
         assert_eq!(cronjob.spec.unwrap().suspend, Some(suspended), "{paused} {scheduler}");
     }
@@ -148,7 +161,8 @@ fn who_holds_it_back() {
 
 #[test]
 fn what_kubelet_would_expand_stays_as_it_is() {
-    let configuration = configuration("  sessions: [{name: '$(POD_NAMESPACE)', repositories: [{name: repo, backupVerifier: {name: ver}}]}]");
+    let configuration =
+        configuration("  sessions: [{name: '$(POD_NAMESPACE)', repositories: [{name: repo, backupVerifier: {name: ver}}]}]");
     let cronjob = wanted(Invoker::Configuration(&configuration), verifier(SCHEDULE));
     let pod = cronjob.spec.unwrap().job_template.spec.unwrap().template.spec.unwrap();
     assert!(pod.containers[0].args.as_ref().unwrap().contains(&"--session=$$(POD_NAMESPACE)".to_owned()));
@@ -157,7 +171,8 @@ fn what_kubelet_would_expand_stays_as_it_is() {
 /// What a decision does, in words.
 fn words(decision: &Decision) -> Vec<String> {
     let name = |cronjob: &CronJob| cronjob.metadata.name.clone().unwrap_or_default();
-    let applied = decision.apply.iter().map(|applied| format!("apply {} {}", name(&applied.cronjob), applied.uid.as_deref().unwrap_or("new")));
+    let applied =
+        decision.apply.iter().map(|applied| format!("apply {} {}", name(&applied.cronjob), applied.uid.as_deref().unwrap_or("new")));
     let deleted = decision.delete.iter().map(|(name, uid)| format!("delete {name} {uid}"));
     let notes = decision.notes.iter().map(|note| format!("{}: {}", note.reason, note.message));
     applied.chain(deleted).chain(notes).collect()
@@ -184,8 +199,23 @@ fn edits_are_followed_and_nothing_is_written_without_one() {
     for (case, invoker, verifier, cronjob, expected) in [
         ("nothing changed", &before, Some(verifier(SCHEDULE)), Some(&there), vec![]),
         ("new", &before, Some(verifier(SCHEDULE)), None, vec![apply("new")]),
-        ("verifier changed", &before, Some(verifier("scheduler: {schedule: '@daily', jobTemplate: {}}")), Some(&there), vec![apply("cron-uid")]),
-        ("retries changed", &before, Some(BackupVerifier { spec: backproof_api::BackupVerifierSpec { retry_config: None, ..verifier(SCHEDULE).spec }, ..verifier(SCHEDULE) }), Some(&there), vec![apply("cron-uid")]),
+        (
+            "verifier changed",
+            &before,
+            Some(verifier("scheduler: {schedule: '@daily', jobTemplate: {}}")),
+            Some(&there),
+            vec![apply("cron-uid")],
+        ),
+        (
+            "retries changed",
+            &before,
+            Some(BackupVerifier {
+                spec: backproof_api::BackupVerifierSpec { retry_config: None, ..verifier(SCHEDULE).spec },
+                ..verifier(SCHEDULE)
+            }),
+            Some(&there),
+            vec![apply("cron-uid")],
+        ),
         ("verifier removed", &before, None, Some(&there), vec![delete.clone(), missing.to_owned()]),
         ("reference dropped", &dropped, Some(verifier(SCHEDULE)), Some(&there), vec![delete.clone()]),
         ("repository renamed", &renamed, Some(verifier(SCHEDULE)), Some(&there), vec![format!("apply {other} new"), delete.clone()]),
@@ -214,7 +244,10 @@ fn a_scheduler_that_cannot_work_leaves_no_cronjob_and_says_why() {
     let invoker = Invoker::Configuration(&configuration);
     let there = stored(wanted(invoker, verifier(SCHEDULE)));
     for (scheduler, message) in [
-        ("type: RestoreOnly", "BackupVerifier demo/ver: spec.scheduler is missing, so nothing is verified by itself; set spec.scheduler.schedule, such as \"0 3 * * *\""),
+        (
+            "type: RestoreOnly",
+            "BackupVerifier demo/ver: spec.scheduler is missing, so nothing is verified by itself; set spec.scheduler.schedule, such as \"0 3 * * *\"",
+        ),
         (
             "scheduler: {schedule: '0 3 * *', jobTemplate: {}}",
             "BackupVerifier demo/ver: spec.scheduler.schedule is \"0 3 * *\": it has 4 fields, not 5 (minute, hour, day of month, month, day of week); write five fields such as \"0 3 * * *\"",
@@ -225,7 +258,10 @@ fn a_scheduler_that_cannot_work_leaves_no_cronjob_and_says_why() {
         ),
     ] {
         let decision = decide(&observed(invoker, Some(verifier(scheduler)), std::slice::from_ref(&there)));
-        assert_eq!(words(&decision), [format!("delete {} cron-uid", there.metadata.name.clone().unwrap()), format!("ScheduleInvalid: {message}")]);
+        assert_eq!(
+            words(&decision),
+            [format!("delete {} cron-uid", there.metadata.name.clone().unwrap()), format!("ScheduleInvalid: {message}")]
+        );
     }
 }
 
@@ -237,11 +273,19 @@ fn a_batch_that_names_a_repository_twice_in_a_session_is_ambiguous() {
     .unwrap();
     let decision = decide(&observed(Invoker::Batch(&batch), Some(verifier(SCHEDULE)), &[]));
     let ambiguous = |field: &str| {
-        format!("AmbiguousRepository: BackupBatch demo/sample: {field}: session \"daily\" names repository \"repo\" more than once, so it is not clear which entry is meant; keep one of them")
+        format!(
+            "AmbiguousRepository: BackupBatch demo/sample: {field}: session \"daily\" names repository \"repo\" more than once, so it is not clear which entry is meant; keep one of them"
+        )
     };
     let said = words(&decision);
-    assert_eq!(said[2..], [ambiguous("spec.sessions[0].targets[0].repositories[0]"), ambiguous("spec.sessions[0].targets[1].repositories[0]")]);
-    assert!(said[0].starts_with("apply trigger-verifier-sample-daily-own-") || said[1].starts_with("apply trigger-verifier-sample-daily-own-"), "{said:?}");
+    assert_eq!(
+        said[2..],
+        [ambiguous("spec.sessions[0].targets[0].repositories[0]"), ambiguous("spec.sessions[0].targets[1].repositories[0]")]
+    );
+    assert!(
+        said[0].starts_with("apply trigger-verifier-sample-daily-own-") || said[1].starts_with("apply trigger-verifier-sample-daily-own-"),
+        "{said:?}"
+    );
     assert!(said[..2].iter().any(|line| line.starts_with("apply trigger-verifier-sample-weekly-repo-")), "{said:?}");
 }
 

@@ -107,7 +107,8 @@ impl Dependants {
     fn queue(&self, affected: impl Fn(Invoker<'_>) -> bool) {
         let configurations = self.configurations.state();
         let batches = self.batches.state();
-        let all = configurations.iter().map(|object| Invoker::Configuration(object)).chain(batches.iter().map(|object| Invoker::Batch(object)));
+        let all =
+            configurations.iter().map(|object| Invoker::Configuration(object)).chain(batches.iter().map(|object| Invoker::Batch(object)));
         for invoker in all.filter(|invoker| affected(*invoker)) {
             send(&self.sender, key_of(invoker));
         }
@@ -129,7 +130,11 @@ fn send(sender: &UnboundedSender<Key>, key: Key) {
 
 fn names_verifier(invoker: Invoker<'_>, namespace: &str, name: &str) -> bool {
     let own = invoker.namespace();
-    invoker.entries().iter().filter_map(backproof_api::validate::RepositoryEntry::verifier).any(|verifier| verifier.name == name && verifier.namespace_or(own) == namespace)
+    invoker
+        .entries()
+        .iter()
+        .filter_map(backproof_api::validate::RepositoryEntry::verifier)
+        .any(|verifier| verifier.name == name && verifier.namespace_or(own) == namespace)
 }
 
 impl Schedule {
@@ -150,7 +155,9 @@ impl Schedule {
             }),
             repositories: caches.watch(all(), move |repository: &Repository| {
                 let (namespace, name) = (repository.namespace().unwrap_or_default(), repository.name_any());
-                of_repositories.queue(|invoker| invoker.namespace() == namespace && invoker.entries().iter().any(|entry| entry.repository.name == name));
+                of_repositories.queue(|invoker| {
+                    invoker.namespace() == namespace && invoker.entries().iter().any(|entry| entry.repository.name == name)
+                });
             }),
             cronjobs: caches.watch(all().labels(labels::INVOKER_UID), move |cronjob: &CronJob| {
                 if let Some(key) = owner_of(cronjob) {
@@ -192,7 +199,13 @@ impl Schedule {
             }
             Err(error) => {
                 self.context.metrics.reconciled(key.kind.as_str(), error.reason());
-                tracing::warn!(kind = key.kind.as_str(), namespace = key.namespace, name = key.name, error = error.chain(), "schedule not reconciled");
+                tracing::warn!(
+                    kind = key.kind.as_str(),
+                    namespace = key.namespace,
+                    name = key.name,
+                    error = error.chain(),
+                    "schedule not reconciled"
+                );
                 Again::After(error.class().requeue())
             }
         }

@@ -8,7 +8,9 @@ pub(crate) fn covers(found: &Value, wanted: &Value) -> bool {
         (Value::Object(found), Value::Object(wanted)) => {
             wanted.iter().all(|(key, wanted)| found.get(key).map_or_else(|| is_nothing(wanted), |found| covers(found, wanted)))
         }
-        (Value::Array(found), Value::Array(wanted)) => found.len() == wanted.len() && found.iter().zip(wanted).all(|(found, wanted)| covers(found, wanted)),
+        (Value::Array(found), Value::Array(wanted)) => {
+            found.len() == wanted.len() && found.iter().zip(wanted).all(|(found, wanted)| covers(found, wanted))
+        }
         (found, wanted) => found == wanted,
     }
 }

@@ -35,7 +35,13 @@ const RECORD_PATIENCE: SignedDuration = SignedDuration::from_mins(10);
 
 impl Driver {
     /// Does what was decided; returns the session as it is then.
-    pub(super) async fn apply(&self, observed: &Observed, decision: &Decision, carried: &mut Carried, now: Timestamp) -> Result<Arc<BackupVerificationSession>, Error> {
+    pub(super) async fn apply(
+        &self,
+        observed: &Observed,
+        decision: &Decision,
+        carried: &mut Carried,
+        now: Timestamp,
+    ) -> Result<Arc<BackupVerificationSession>, Error> {
         let mut session = observed.session.clone();
         for effect in &decision.effects {
             session = self.one(observed, session, decision, effect, carried, now).await?;
@@ -120,7 +126,12 @@ impl Driver {
     }
 
     /// Writes the status if it differs, bound to the version that was decided on.
-    async fn write_status(&self, session: Arc<BackupVerificationSession>, decision: &Decision, carried: &mut Carried) -> Result<Arc<BackupVerificationSession>, Error> {
+    async fn write_status(
+        &self,
+        session: Arc<BackupVerificationSession>,
+        decision: &Decision,
+        carried: &mut Carried,
+    ) -> Result<Arc<BackupVerificationSession>, Error> {
         let Some(new) = decision.status.as_deref() else { return Ok(session) };
         if session.status.as_ref() == Some(new) {
             return Ok(session);
@@ -140,7 +151,8 @@ impl Driver {
 
     async fn acquire(&self, session: &BackupVerificationSession, now: Timestamp) -> Result<Lock, Error> {
         let Stage::Running(run) = stage(session) else { return Ok(Lock::NotRead) };
-        let own = Holder { uid: session.uid().unwrap_or_default(), namespace: session.namespace().unwrap_or_default(), name: session.name_any() };
+        let own =
+            Holder { uid: session.uid().unwrap_or_default(), namespace: session.namespace().unwrap_or_default(), name: session.name_any() };
         let lease = lease::name(&run.verifier.target);
         match lease::acquire(&self.context, &run.verifier.target, &own, now).await? {
             Lock::Mine => {
@@ -161,8 +173,12 @@ impl Driver {
 
     /// Whether the session that has a lock is there and unfinished.
     pub(super) async fn is_alive(&self, holder: &Holder) -> Result<bool, Error> {
-        let api: Api<kube::core::DeserializeGuard<BackupVerificationSession>> = Api::namespaced(self.context.client.clone(), &holder.namespace);
-        let found = api.get_opt(&holder.name).await.map_err(Error::api(format!("get BackupVerificationSession {}/{}", holder.namespace, holder.name)))?;
+        let api: Api<kube::core::DeserializeGuard<BackupVerificationSession>> =
+            Api::namespaced(self.context.client.clone(), &holder.namespace);
+        let found = api
+            .get_opt(&holder.name)
+            .await
+            .map_err(Error::api(format!("get BackupVerificationSession {}/{}", holder.namespace, holder.name)))?;
         Ok(match found.filter(|found| found.uid().as_deref() == Some(holder.uid.as_str())) {
             None => false,
             Some(guarded) => match &guarded.0 {
@@ -208,7 +224,9 @@ impl Driver {
     }
 
     async fn delete_jobs(&self, session: &BackupVerificationSession) -> Result<(), Error> {
-        let (Stage::Done(run) | Stage::Judged(run, _) | Stage::Deleting(Some(run)) | Stage::Running(run) | Stage::Contradicted(run)) = stage(session) else {
+        let (Stage::Done(run) | Stage::Judged(run, _) | Stage::Deleting(Some(run)) | Stage::Running(run) | Stage::Contradicted(run)) =
+            stage(session)
+        else {
             return self.delete_jobs_in(session, &[session.namespace().unwrap_or_default()]).await;
         };
         self.delete_jobs_in(session, &namespaces(session, &run)).await
@@ -228,7 +246,14 @@ impl Driver {
 
     /// Writes the Snapshot's status in one step, record and verdict together. Where the schema has pruned the record, it goes
     /// into an annotation: without a record, a verdict is never believed.
-    async fn write_snapshot(&self, observed: &Observed, name: &str, version: &str, status: &SnapshotStatus, now: Timestamp) -> Result<(), Error> {
+    async fn write_snapshot(
+        &self,
+        observed: &Observed,
+        name: &str,
+        version: &str,
+        status: &SnapshotStatus,
+        now: Timestamp,
+    ) -> Result<(), Error> {
         let Seen::Present(snapshot) = &observed.snapshot else { return Ok(()) };
         let api: Api<Snapshot> = Api::namespaced(self.context.client.clone(), &snapshot.namespace().unwrap_or_default());
         let what = format!("Snapshot {}", path(snapshot.as_ref()));
@@ -244,7 +269,8 @@ impl Driver {
         let pruned = written.status.as_ref().is_none_or(|written| written.verification.is_none());
         if let Some(record) = status.verification.as_ref().filter(|_| pruned) {
             let text = serde_json::to_string(record).map_err(encode)?;
-            let patch = json!({ "metadata": { "resourceVersion": written.resource_version(), "annotations": { (labels::VERIFICATION): text } } });
+            let patch =
+                json!({ "metadata": { "resourceVersion": written.resource_version(), "annotations": { (labels::VERIFICATION): text } } });
             api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.map_err(Error::api(format!("annotate {what}")))?;
         }
         Ok(())
@@ -254,7 +280,13 @@ impl Driver {
     async fn not_recorded(&self, observed: &Observed, error: Error, now: Timestamp) -> Result<(), Error> {
         let late = match stage(&observed.session) {
             Stage::Judged(_, judged) => now.duration_since(judged.at) > RECORD_PATIENCE,
-            Stage::Foreign | Stage::Gone | Stage::Deleting(_) | Stage::Unpinned | Stage::Contradicted(_) | Stage::Running(_) | Stage::Done(_) => false,
+            Stage::Foreign
+            | Stage::Gone
+            | Stage::Deleting(_)
+            | Stage::Unpinned
+            | Stage::Contradicted(_)
+            | Stage::Running(_)
+            | Stage::Done(_) => false,
         };
         match error.class() {
             Class::Forbidden | Class::Refused if late => {
@@ -267,7 +299,12 @@ impl Driver {
     }
 
     /// Makes the retry under the first free name of its time; one that is there already is found by its label.
-    async fn create_retry(&self, session: &BackupVerificationSession, retry: &BackupVerificationSession, at: Timestamp) -> Result<(), Error> {
+    async fn create_retry(
+        &self,
+        session: &BackupVerificationSession,
+        retry: &BackupVerificationSession,
+        at: Timestamp,
+    ) -> Result<(), Error> {
         let api = self.api(session);
         let uid = session.uid();
         for step in 0..=RETRY_NAMES {
@@ -279,7 +316,10 @@ impl Driver {
                 Err(kube::Error::Api(status)) if status.code == 409 => {}
                 Err(error) => return Err(Error::api(what)(error)),
             }
-            let taken = api.get_metadata_opt(&named.name_any()).await.map_err(Error::api(format!("get BackupVerificationSession {}", path(&named))))?;
+            let taken = api
+                .get_metadata_opt(&named.name_any())
+                .await
+                .map_err(Error::api(format!("get BackupVerificationSession {}", path(&named))))?;
             if taken.is_some_and(|taken| taken.labels().get(labels::RETRY_OF) == uid.as_ref()) {
                 return Ok(());
             }

@@ -30,7 +30,12 @@ pub(super) fn refuse(observed: &Observed, run: &PinnedRun, refusal: &Refusal, no
 }
 
 /// Writes the verdict into the conditions, with the evidence. Everything else follows from there.
-pub(super) fn conclude(observed: &Observed, run: &PinnedRun, result: Result<Box<Evidence>, (Refusal, Option<Box<Evidence>>)>, now: Timestamp) -> Decision {
+pub(super) fn conclude(
+    observed: &Observed,
+    run: &PinnedRun,
+    result: Result<Box<Evidence>, (Refusal, Option<Box<Evidence>>)>,
+    now: Timestamp,
+) -> Decision {
     let mut status = observed.session.status.clone().unwrap_or_default();
     status.run = Some(run.clone());
     let with_rest = |evidence: Box<Evidence>| Evidence { not_covered: run.not_covered.clone(), ..*evidence };
@@ -51,7 +56,10 @@ pub(super) fn conclude(observed: &Observed, run: &PinnedRun, result: Result<Box<
 fn proven(evidence: &Evidence, run: &PinnedRun) -> String {
     let counts = evidence.read_back;
     let rest = if run.not_covered.is_empty() { String::new() } else { format!("; not covered: {}", run.not_covered.join(", ")) };
-    format!("Snapshot {} restores: {} files, {} directories, {} bytes came back and were read back{rest}", run.snapshot.name, counts.files, counts.directories, counts.bytes)
+    format!(
+        "Snapshot {} restores: {} files, {} directories, {} bytes came back and were read back{rest}",
+        run.snapshot.name, counts.files, counts.directories, counts.bytes
+    )
 }
 
 /// The last steps of a session whose verdict stands in its conditions.
@@ -69,7 +77,9 @@ pub(super) fn decide(observed: &Observed, run: &PinnedRun, judged: &Judgement, n
     let mut judged = judged.clone();
     close(&mut status, run, &left, now);
     // Upstream's rule would call a session Succeeded that has no verdict; conditions that do not add up prove nothing.
-    if phase::unproven(&status) || (judged.verdict == Verdict::Verified) != (phase::verification(&status.conditions) == backproof_api::VerificationPhase::Succeeded) {
+    if phase::unproven(&status)
+        || (judged.verdict == Verdict::Verified) != (phase::verification(&status.conditions) == backproof_api::VerificationPhase::Succeeded)
+    {
         let refusal = Refusal::new(Cause::Internal, "the conditions of this session contradict each other: create another session");
         wire::failed(&mut status, &refusal, now);
         judged = Judgement { verdict: Verdict::Inconclusive, cause: Some(Cause::Internal), at: judged.at };
@@ -83,8 +93,12 @@ pub(super) fn skip(observed: &Observed, run: &PinnedRun, now: Timestamp) -> Deci
     let since = run.started.parse().unwrap_or(Timestamp::UNIX_EPOCH);
     let left = clean_history(observed, run, SiblingState::Skipped, since, now, &mut effects);
     let mut status = observed.session.status.clone().unwrap_or_default();
-    status.message = format!("Snapshot {} was proven before, by session {}; annotate a session with backproof.dev/reverify: \"true\" to prove it again", run.snapshot.name, run.proven_by);
-    let skipped = Condition::new(of::BACKUP_VERIFICATION_SKIPPED, condition::TRUE, reasons::SNAPSHOT_ALREADY_VERIFIED).with_message(&status.message);
+    status.message = format!(
+        "Snapshot {} was proven before, by session {}; annotate a session with backproof.dev/reverify: \"true\" to prove it again",
+        run.snapshot.name, run.proven_by
+    );
+    let skipped =
+        Condition::new(of::BACKUP_VERIFICATION_SKIPPED, condition::TRUE, reasons::SNAPSHOT_ALREADY_VERIFIED).with_message(&status.message);
     wire::set(&mut status, skipped, now);
     close(&mut status, run, &left, now);
     finish(observed, status, &Judgement { verdict: Verdict::Skipped, cause: None, at: now }, run, now, effects)
@@ -105,7 +119,14 @@ fn tear_down(observed: &Observed, run: &PinnedRun) -> Vec<Effect> {
 }
 
 /// Orders the deletion of surplus sessions, or names those that could not be deleted in time.
-fn clean_history(observed: &Observed, run: &PinnedRun, own: SiblingState, since: Timestamp, now: Timestamp, effects: &mut Vec<Effect>) -> Vec<String> {
+fn clean_history(
+    observed: &Observed,
+    run: &PinnedRun,
+    own: SiblingState,
+    since: Timestamp,
+    now: Timestamp,
+    effects: &mut Vec<Effect>,
+) -> Vec<String> {
     // Without a verifier nobody said how many to keep.
     if run.history_limit == 0 {
         return Vec::new();
@@ -133,7 +154,14 @@ fn close(status: &mut BackupVerificationSessionStatus, run: &PinnedRun, left: &[
 }
 
 /// The closing write, and what is told and counted with it.
-fn finish(observed: &Observed, mut status: BackupVerificationSessionStatus, judged: &Judgement, run: &PinnedRun, now: Timestamp, mut effects: Vec<Effect>) -> Decision {
+fn finish(
+    observed: &Observed,
+    mut status: BackupVerificationSessionStatus,
+    judged: &Judgement,
+    run: &PinnedRun,
+    now: Timestamp,
+    mut effects: Vec<Effect>,
+) -> Decision {
     let ending = match judged.verdict {
         Verdict::Verified | Verdict::Skipped => Ending::Good,
         Verdict::VerificationFailed | Verdict::Inconclusive => Ending::Bad,

@@ -17,7 +17,9 @@ pub(super) struct Chosen {
 pub(super) fn choose(snapshot: &Snapshot, task: &str) -> Result<Chosen, Refusal> {
     let what = format!("Snapshot {}", crate::events::path(snapshot));
     let components = snapshot.status.as_ref().map(|status| &status.components).filter(|components| !components.is_empty());
-    let components = components.ok_or_else(|| Refusal::new(Cause::NoComponents, format!("{what} names no component: there is nothing in it that could be restored")))?;
+    let components = components.ok_or_else(|| {
+        Refusal::new(Cause::NoComponents, format!("{what} names no component: there is nothing in it that could be restored"))
+    })?;
     let bases = bases(task);
     let covered = |name: &str| bases.iter().any(|base| name == *base || name.strip_prefix(base).is_some_and(|rest| rest.starts_with('-')));
     let (mut selected, mut rest) = (Vec::new(), Vec::new());
@@ -27,7 +29,11 @@ pub(super) fn choose(snapshot: &Snapshot, task: &str) -> Result<Chosen, Refusal>
     if selected.is_empty() {
         return Err(Refusal::new(
             Cause::NoComponentSelected,
-            format!("{what} has the components {}, of which task {task} restores none (it restores {}): choose another task", rest.join(", "), bases.join(", ")),
+            format!(
+                "{what} has the components {}, of which task {task} restores none (it restores {}): choose another task",
+                rest.join(", "),
+                bases.join(", ")
+            ),
         ));
     }
     Ok(Chosen { selected, rest })
@@ -45,16 +51,30 @@ fn bases(task: &str) -> &'static [&'static str] {
 fn pin(what: &str, name: &str, component: &Component) -> Result<PinnedComponent, Refusal> {
     if component.phase.as_ref().is_some_and(|phase| *phase != SnapshotPhase::Succeeded) {
         let phase = component.phase.as_ref().map(ToString::to_string).unwrap_or_default();
-        return Err(Refusal::new(Cause::NoSnapshotToVerify, format!("{what}: phase of component {name} is {phase}: verify a Snapshot whose components have all succeeded")));
+        return Err(Refusal::new(
+            Cause::NoSnapshotToVerify,
+            format!("{what}: phase of component {name} is {phase}: verify a Snapshot whose components have all succeeded"),
+        ));
     }
     if let Some(driver) = component.driver.as_ref().filter(|driver| **driver != Driver::Restic) {
-        return Err(Refusal::new(Cause::DriverNotSupported, format!("{what}: component {name} was written by {driver}: only Restic can be verified")));
+        return Err(Refusal::new(
+            Cause::DriverNotSupported,
+            format!("{what}: component {name} was written by {driver}: only Restic can be verified"),
+        ));
     }
-    let ids: Vec<_> = component.restic_stats.iter().filter_map(|stats| stats.summary.as_ref()).map(|summary| summary.id.clone()).filter(|id| !id.is_empty()).collect();
+    let ids: Vec<_> = component
+        .restic_stats
+        .iter()
+        .filter_map(|stats| stats.summary.as_ref())
+        .map(|summary| summary.id.clone())
+        .filter(|id| !id.is_empty())
+        .collect();
     if ids.is_empty() || ids.len() != component.restic_stats.len() {
         return Err(Refusal::new(
             Cause::DriverNotSupported,
-            format!("{what}: status.components.{name}.resticStats does not name its restic snapshots: what cannot be told apart cannot be verified"),
+            format!(
+                "{what}: status.components.{name}.resticStats does not name its restic snapshots: what cannot be told apart cannot be verified"
+            ),
         ));
     }
     Ok(PinnedComponent { name: name.to_owned(), path: component.path.clone(), restic_ids: ids })
@@ -79,7 +99,9 @@ mod tests {
 
     #[test]
     fn tasks_choose_by_base_name() {
-        let snapshot = snapshot(&format!("{{dump: {{{ID}}}, dump-pod-0: {{{ID}}}, pod-0: {{{ID}}}, podium: {{{ID}}}, manifest: {{}}, wal: {{driver: WalG}}}}"));
+        let snapshot = snapshot(&format!(
+            "{{dump: {{{ID}}}, dump-pod-0: {{{ID}}}, pod-0: {{{ID}}}, podium: {{{ID}}}, manifest: {{}}, wal: {{driver: WalG}}}}"
+        ));
         for (task, selected, rest) in [
             ("logical-backup-restore", vec!["dump", "dump-pod-0", "pod-0"], vec!["manifest", "podium", "wal"]),
             ("volume-restore", vec!["pod-0"], vec!["dump", "dump-pod-0", "manifest", "podium", "wal"]),

@@ -53,7 +53,10 @@ fn start(observed: &Observed, now: Timestamp) -> Decision {
     let resolved = match &references.discovery {
         Discovery::Ask(at) => return await_discovery(observed, Some(*at)),
         Discovery::Pending if now < patience(observed) => return await_discovery(observed, None),
-        Discovery::Pending => Err(Refusal::new(Cause::DeadlineExceeded, "the snapshots in the repository were not listed in time: look at the discovery Job of the Repository")),
+        Discovery::Pending => Err(Refusal::new(
+            Cause::DeadlineExceeded,
+            "the snapshots in the repository were not listed in time: look at the discovery Job of the Repository",
+        )),
         Discovery::Failed(refusal) => Err(refusal.clone()),
         Discovery::Known => Ok(()),
     };

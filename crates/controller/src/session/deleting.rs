@@ -36,8 +36,13 @@ pub(super) fn decide(observed: &Observed, run: Option<&PinnedRun>, now: Timestam
     let left = remains.jobs.iter().chain(&remains.pods).chain(&remains.forbidden).cloned().collect::<Vec<_>>().join(", ");
     let patience = if remains.forbidden.is_some() { RIGHT_PATIENCE } else { POD_PATIENCE };
     if age > patience {
-        let message = format!("this session goes although it left behind: {left}; its target stays locked until that is gone, and its Jobs end by their own deadline");
-        return Decision { effects: vec![Effect::Tell(Note::warning("LeftBehind", "Delete", message)), Effect::DropFinalizer], ..Decision::rest() };
+        let message = format!(
+            "this session goes although it left behind: {left}; its target stays locked until that is gone, and its Jobs end by their own deadline"
+        );
+        return Decision {
+            effects: vec![Effect::Tell(Note::warning("LeftBehind", "Delete", message)), Effect::DropFinalizer],
+            ..Decision::rest()
+        };
     }
     let mut effects: Vec<_> = restore.map(Effect::DeleteRestore).into_iter().collect();
     if !remains.jobs.is_empty() || !remains.pods.is_empty() {

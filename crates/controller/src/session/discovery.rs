@@ -35,7 +35,10 @@ pub(super) fn state(session: &BackupVerificationSession, repository: &Repository
         }
         let what = crate::events::path(repository);
         let error = record.error.unwrap_or_else(|| "discovery did not list every snapshot".to_owned());
-        return Discovery::Failed(Refusal::new(record.cause.unwrap_or(Cause::Internal), format!("the snapshots in Repository {what} could not be listed: {error}")));
+        return Discovery::Failed(Refusal::new(
+            record.cause.unwrap_or(Cause::Internal),
+            format!("the snapshots in Repository {what} could not be listed: {error}"),
+        ));
     }
     match annotation(labels::DISCOVER_REQUEST).parse::<Timestamp>() {
         Ok(asked) if asked >= since => Discovery::Pending,
@@ -50,10 +53,14 @@ mod tests {
     #[test]
     fn a_session_waits_for_a_listing_that_is_not_older_than_itself() {
         let session = |snapshot: &str| -> BackupVerificationSession {
-            serde_saphyr::from_str(&format!("{{metadata: {{name: s, creationTimestamp: '2026-01-01T00:00:10Z'}}, spec: {{snapshot: '{snapshot}'}}}}")).unwrap()
+            serde_saphyr::from_str(&format!(
+                "{{metadata: {{name: s, creationTimestamp: '2026-01-01T00:00:10Z'}}, spec: {{snapshot: '{snapshot}'}}}}"
+            ))
+            .unwrap()
         };
         let repository = |annotations: &str| -> Repository {
-            serde_saphyr::from_str(&format!("{{metadata: {{name: r, namespace: demo, annotations: {{{annotations}}}}}, spec: {{}}}}")).unwrap()
+            serde_saphyr::from_str(&format!("{{metadata: {{name: r, namespace: demo, annotations: {{{annotations}}}}}, spec: {{}}}}"))
+                .unwrap()
         };
         let at = |second: &str, rest: &str| format!("backproof.dev/discovery: '{{\"at\": \"2026-01-01T00:00:{second}Z\"{rest}}}'");
         let on = "backproof.dev/discover: 'true'";
@@ -69,7 +76,10 @@ mod tests {
             (
                 "",
                 format!("{on}, {}", at("11", ", \"cause\": \"StorageUnreachable\", \"error\": \"no route\"")),
-                Discovery::Failed(Refusal::new(Cause::StorageUnreachable, "the snapshots in Repository demo/r could not be listed: no route")),
+                Discovery::Failed(Refusal::new(
+                    Cause::StorageUnreachable,
+                    "the snapshots in Repository demo/r could not be listed: no route",
+                )),
             ),
         ] {
             assert_eq!(state(&session(snapshot), &repository(&annotations)), expected, "{snapshot} {annotations}");

@@ -2,11 +2,7 @@
 
 use std::time::Duration;
 
-use backproof_api::{
-    BackupVerificationSession, condition, labels,
-    phase::conditions as of,
-    run::PinnedRun,
-};
+use backproof_api::{BackupVerificationSession, condition, labels, phase::conditions as of, run::PinnedRun};
 use jiff::Timestamp;
 use kube::{ResourceExt as _, api::ObjectMeta};
 
@@ -69,7 +65,8 @@ fn retry(observed: &Observed, run: &PinnedRun, completed: Timestamp, now: Timest
         Ok(()) => {
             status.retried = Some(true);
             let next = next_session(&observed.session, run);
-            let note = Note::normal("Retried", "Retry", format!("a new session repeats this one; {} more would follow", next.spec.retry_left));
+            let note =
+                Note::normal("Retried", "Retry", format!("a new session repeats this one; {} more would follow", next.spec.retry_left));
             let effects = vec![Effect::CreateRetry { session: Box::new(next), at: due }, Effect::WriteStatus, Effect::Tell(note)];
             Decision { status: Some(Box::new(status)), effects, wake: Wake::OnChange }
         }

@@ -66,10 +66,15 @@ impl Driver {
         let session = match &watched.0 {
             Ok(session) => session.clone(),
             // What cannot be read can still be let go: that needs metadata alone.
-            Err(invalid) if invalid.metadata.deletion_timestamp.is_some() => BackupVerificationSession { metadata: invalid.metadata.clone(), ..Default::default() },
+            Err(invalid) if invalid.metadata.deletion_timestamp.is_some() => {
+                BackupVerificationSession { metadata: invalid.metadata.clone(), ..Default::default() }
+            }
             Err(invalid) => {
                 let session = BackupVerificationSession { metadata: invalid.metadata.clone(), ..Default::default() };
-                let message = format!("this session cannot be read: {}; delete it and create it as `kubectl explain backupverificationsession.spec` says", invalid.error);
+                let message = format!(
+                    "this session cannot be read: {}; delete it and create it as `kubectl explain backupverificationsession.spec` says",
+                    invalid.error
+                );
                 self.context.events.on(&session, Note::warning("Malformed", "Observe", message)).await;
                 return Ok(Action::await_change());
             }

@@ -12,7 +12,12 @@ pub(super) fn sibling(own: &BackupVerificationSession, other: &BackupVerificatio
         let invoker = session.spec.invoker.clone().unwrap_or_default();
         (session.namespace(), invoker.kind, invoker.name, session.spec.session.clone(), session.spec.repository.clone())
     };
-    (own.uid() != other.uid() && key(own) == key(other)).then(|| Sibling { name: other.name_any(), uid: other.uid().unwrap_or_default(), order: order(other), state: state(other) })
+    (own.uid() != other.uid() && key(own) == key(other)).then(|| Sibling {
+        name: other.name_any(),
+        uid: other.uid().unwrap_or_default(),
+        order: order(other),
+        state: state(other),
+    })
 }
 
 /// The order of sessions: by creation, then by name.
@@ -67,7 +72,11 @@ pub(super) fn surplus(siblings: &[Sibling], limit: i32, own: SiblingState) -> Ve
         SiblingState::Skipped => (limit, 0),
         SiblingState::Finished | SiblingState::Running => (limit - 1, 1),
     };
-    let mut surplus: Vec<_> = sorted(SiblingState::Finished).into_iter().skip(keep_finished).chain(sorted(SiblingState::Skipped).into_iter().skip(keep_skipped)).collect();
+    let mut surplus: Vec<_> = sorted(SiblingState::Finished)
+        .into_iter()
+        .skip(keep_finished)
+        .chain(sorted(SiblingState::Skipped).into_iter().skip(keep_skipped))
+        .collect();
     surplus.sort_by(|a, b| a.order.cmp(&b.order));
     surplus
 }

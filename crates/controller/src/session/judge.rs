@@ -60,7 +60,9 @@ fn verdict(restore: &RestoreSession, run: &PinnedRun) -> Result<Box<Evidence>, (
             Err(problem) => Refusal::new(Cause::ReadBackIncomplete, format!("{what}: {problem}")),
         },
         Some(Wire::Known(verdict @ (Verdict::VerificationFailed | Verdict::Inconclusive))) => match cause {
-            Some(cause) if cause.verdict() == *verdict => Refusal::new(cause, if status.message.is_empty() { cause.description().to_owned() } else { status.message.clone() }),
+            Some(cause) if cause.verdict() == *verdict => {
+                Refusal::new(cause, if status.message.is_empty() { cause.description().to_owned() } else { status.message.clone() })
+            }
             Some(cause) => internal(&format!("ended {verdict} with the cause {cause}, which contradict each other: {}", status.message)),
             None => internal(&format!("ended {verdict} without a cause: {}", status.message)),
         },

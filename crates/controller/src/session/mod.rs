@@ -49,7 +49,8 @@ pub async fn run(context: Arc<Context>, shutdown: Shutdown) -> Result<(), Error>
     let (sessions, sessions_writer) = reflector::store::<Watched>();
     let (restores, restores_writer) = reflector::store::<DeserializeGuard<RestoreSession>>();
     let (nudges, nudged) = mpsc::unbounded();
-    let driver = Arc::new(Driver { context: context.clone(), sessions: sessions.clone(), restores: restores.clone(), memory: Memory::new(nudges) });
+    let driver =
+        Arc::new(Driver { context: context.clone(), sessions: sessions.clone(), restores: restores.clone(), memory: Memory::new(nudges) });
 
     let sessions_watch = watcher(Api::<Watched>::all(context.client.clone()), watcher::Config::default())
         .default_backoff()
@@ -67,7 +68,8 @@ pub async fn run(context: Arc<Context>, shutdown: Shutdown) -> Result<(), Error>
         .map_ok(|restore| owner(&restore).map(ReconcileRequest::from));
     let nudged = nudged.map(|session| Ok(Some(ReconcileRequest::from(session))));
 
-    let queue = stream::select_all([sessions_watch.boxed(), restores_watch.boxed(), nudged.boxed()]).try_filter_map(async |request| Ok(request));
+    let queue =
+        stream::select_all([sessions_watch.boxed(), restores_watch.boxed(), nudged.boxed()]).try_filter_map(async |request| Ok(request));
     let reconciles = applier(
         |watched, driver: Arc<Driver>| Box::pin(driver.reconcile(watched)),
         |watched, error: &Error, driver: Arc<Driver>| driver.failed(&watched, error),
@@ -93,7 +95,8 @@ pub async fn run(context: Arc<Context>, shutdown: Shutdown) -> Result<(), Error>
 
 /// The session a RestoreSession belongs to.
 fn owner(restore: &DeserializeGuard<RestoreSession>) -> Option<ObjectRef<Watched>> {
-    let owner = restore.owner_references().iter().find(|owner| owner.kind == "BackupVerificationSession" && owner.controller == Some(true))?;
+    let owner =
+        restore.owner_references().iter().find(|owner| owner.kind == "BackupVerificationSession" && owner.controller == Some(true))?;
     Some(ObjectRef::new(&owner.name).within(&restore.namespace()?))
 }
 
@@ -120,7 +123,10 @@ async fn sweep(driver: &Arc<Driver>) {
     }
 }
 
-fn logged(context: &Context, outcome: Result<(ObjectRef<Watched>, kube::runtime::controller::Action), ApplierError<Error, watcher::Error>>) {
+fn logged(
+    context: &Context,
+    outcome: Result<(ObjectRef<Watched>, kube::runtime::controller::Action), ApplierError<Error, watcher::Error>>,
+) {
     match outcome {
         // Failures of a reconcile are told where they happen; an object that has gone meanwhile is no failure.
         Ok(_) | Err(ApplierError::ReconcilerFailed(..) | ApplierError::ObjectNotFound(_)) => {}

@@ -5,12 +5,7 @@ use std::sync::Arc;
 use backproof_api::{BackupVerificationSession, RestoreSession, Snapshot, labels, run::PinnedRun};
 use jiff::Timestamp;
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
-use kube::{
-    Api, ResourceExt as _,
-    api::ListParams,
-    core::DeserializeGuard,
-    runtime::reflector::ObjectRef,
-};
+use kube::{Api, ResourceExt as _, api::ListParams, core::DeserializeGuard, runtime::reflector::ObjectRef};
 
 use super::{
     done::completed,
@@ -23,7 +18,12 @@ use crate::{Error, lease::Lock};
 
 impl Driver {
     /// What the world looks like for this session.
-    pub(super) async fn observe(&self, session: Arc<BackupVerificationSession>, carried: &Carried, now: Timestamp) -> Result<Observed, Error> {
+    pub(super) async fn observe(
+        &self,
+        session: Arc<BackupVerificationSession>,
+        carried: &Carried,
+        now: Timestamp,
+    ) -> Result<Observed, Error> {
         let mut observed = Observed {
             session: session.clone(),
             settings: Settings::of(&self.context.config),

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use backproof_api::{
-    Addon, BackupBatch, BackupConfiguration, BackupStorage, BackupVerificationSession, BackupVerifier, Function, Repository, RestoreSession,
-    Snapshot, validate::Invoker,
+    Addon, BackupBatch, BackupConfiguration, BackupStorage, BackupVerificationSession, BackupVerifier, Function, Repository,
+    RestoreSession, Snapshot, validate::Invoker,
 };
 use jiff::SignedDuration;
 

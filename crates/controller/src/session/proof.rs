@@ -18,7 +18,8 @@ use super::{components::restic_ids, resolve::second, stage::Judgement};
 pub(super) fn that_holds(snapshot: &Snapshot, run: &PinnedRun, reverify_after: &str, now: Timestamp) -> Result<String, DurationError> {
     let limit = duration::parse_optional(reverify_after)?;
     let status = snapshot.status.as_ref();
-    let verified = status.and_then(|status| status.verification_status.as_ref()).is_some_and(|status| *status == VerificationStatus::Verified);
+    let verified =
+        status.and_then(|status| status.verification_status.as_ref()).is_some_and(|status| *status == VerificationStatus::Verified);
     let Some(record) = record(snapshot).filter(|_| verified) else { return Ok(String::new()) };
     let mut ids = record.restic_ids.clone();
     ids.sort_unstable();
@@ -45,7 +46,12 @@ pub(super) fn record(snapshot: &Snapshot) -> Option<VerificationRecord> {
 
 /// The Snapshot's status with this session's result, or nothing when there is nothing to write: another Snapshot of the name,
 /// a later session's record, or the result stands there already.
-pub(super) fn updated(snapshot: &Snapshot, session: &BackupVerificationSession, run: &PinnedRun, judged: &Judgement) -> Option<SnapshotStatus> {
+pub(super) fn updated(
+    snapshot: &Snapshot,
+    session: &BackupVerificationSession,
+    run: &PinnedRun,
+    judged: &Judgement,
+) -> Option<SnapshotStatus> {
     if snapshot.uid().unwrap_or_default() != run.snapshot.uid {
         return None;
     }
@@ -68,7 +74,14 @@ fn attempt(status: &mut SnapshotStatus, session: &BackupVerificationSession, jud
     }
 }
 
-fn conclude(status: &mut SnapshotStatus, snapshot: &Snapshot, session: &BackupVerificationSession, run: &PinnedRun, judged: &Judgement, word: VerificationStatus) {
+fn conclude(
+    status: &mut SnapshotStatus,
+    snapshot: &Snapshot,
+    session: &BackupVerificationSession,
+    run: &PinnedRun,
+    judged: &Judgement,
+    word: VerificationStatus,
+) {
     let uid = session.uid().unwrap_or_default();
     if record(snapshot).is_some_and(|record| record.session_uid != uid && is_after(&record.started, &run.started)) {
         return;

@@ -1,10 +1,8 @@
 //! Reads what a session names, in the order in which it is resolved, up to the first that is missing.
 
 use backproof_api::{
-    Addon, BackupBatch, BackupConfiguration, BackupStorage, BackupVerificationSession, BackupVerifier, Function, Repository, Snapshot, labels,
-    names,
-    shared::TypedObjectReference,
-    validate::wants_newest,
+    Addon, BackupBatch, BackupConfiguration, BackupStorage, BackupVerificationSession, BackupVerifier, Function, Repository, Snapshot,
+    labels, names, shared::TypedObjectReference, validate::wants_newest,
 };
 use k8s_openapi::api::{
     apps::v1::{DaemonSet, Deployment, StatefulSet},
@@ -69,7 +67,10 @@ impl Driver {
                 let object = self.get::<BackupConfiguration>(self.in_namespace(session), &reference.name).await?;
                 object.map(|object| OwnedInvoker::Configuration(Box::new(object)))
             }
-            "BackupBatch" => self.get::<BackupBatch>(self.in_namespace(session), &reference.name).await?.map(|object| OwnedInvoker::Batch(Box::new(object))),
+            "BackupBatch" => self
+                .get::<BackupBatch>(self.in_namespace(session), &reference.name)
+                .await?
+                .map(|object| OwnedInvoker::Batch(Box::new(object))),
             _ => None,
         })
     }
@@ -89,9 +90,17 @@ impl Driver {
         let mut parameters = ListParams::default().limit(PAGE);
         let mut all = Vec::new();
         loop {
-            let page = api.list(&parameters).await.map_err(Error::api(format!("list Snapshots in namespace {}", session.namespace().unwrap_or_default())))?;
+            let page = api
+                .list(&parameters)
+                .await
+                .map_err(Error::api(format!("list Snapshots in namespace {}", session.namespace().unwrap_or_default())))?;
             // One that cannot be read cannot be the one that is verified.
-            all.extend(page.items.into_iter().filter_map(|guarded| guarded.0.ok()).filter(|snapshot| snapshot.spec.repository == session.spec.repository));
+            all.extend(
+                page.items
+                    .into_iter()
+                    .filter_map(|guarded| guarded.0.ok())
+                    .filter(|snapshot| snapshot.spec.repository == session.spec.repository),
+            );
             match page.metadata.continue_.filter(|token| !token.is_empty()) {
                 Some(token) => parameters = parameters.continue_token(&token),
                 None => return Ok(all),
@@ -142,10 +151,13 @@ impl Driver {
         let mut named: Vec<(TypedObjectReference, String)> = Vec::new();
         named.extend(entry.and_then(|entry| entry.source.cloned()).map(|source| (source, "what the invoker backs up".to_owned())));
         if let Some(repository) = &found.repository {
-            named.extend(repository.spec.app_ref.clone().map(|source| (source, format!("what Repository {own}/{} holds", repository.name_any()))));
+            named.extend(
+                repository.spec.app_ref.clone().map(|source| (source, format!("what Repository {own}/{} holds", repository.name_any()))),
+            );
         }
         if let Ok(snapshot) = resolve::snapshot(session, own, found) {
-            named.extend(snapshot.spec.app_ref.clone().map(|source| (source, format!("what Snapshot {own}/{} holds", snapshot.name_any()))));
+            named
+                .extend(snapshot.spec.app_ref.clone().map(|source| (source, format!("what Snapshot {own}/{} holds", snapshot.name_any()))));
         }
         named.dedup_by(|a, b| a.0 == b.0);
         for (reference, role) in named {
@@ -181,8 +193,16 @@ impl Driver {
                 mounted(object.and_then(|object| object.spec).and_then(|spec| spec.template.spec))
             }
             ("apps", "StatefulSet") => {
-                let Some(spec) = self.get::<StatefulSet>(self.namespaced(namespace), &source.name).await?.and_then(|object| object.spec) else { return Ok(Vec::new()) };
-                let templates: Vec<_> = spec.volume_claim_templates.iter().flatten().map(|template| format!("{}-{}-", template.name_any(), source.name)).collect();
+                let Some(spec) = self.get::<StatefulSet>(self.namespaced(namespace), &source.name).await?.and_then(|object| object.spec)
+                else {
+                    return Ok(Vec::new());
+                };
+                let templates: Vec<_> = spec
+                    .volume_claim_templates
+                    .iter()
+                    .flatten()
+                    .map(|template| format!("{}-{}-", template.name_any(), source.name))
+                    .collect();
                 let mut names = mounted(spec.template.spec);
                 names.extend(self.claims_with_prefixes(namespace, &templates).await?);
                 names
@@ -197,7 +217,10 @@ impl Driver {
             return Ok(Vec::new());
         }
         let api: Api<PersistentVolumeClaim> = Api::namespaced(self.context.client.clone(), namespace);
-        let listed = api.list_metadata(&ListParams::default()).await.map_err(Error::api(format!("list PersistentVolumeClaims in namespace {namespace}")))?;
+        let listed = api
+            .list_metadata(&ListParams::default())
+            .await
+            .map_err(Error::api(format!("list PersistentVolumeClaims in namespace {namespace}")))?;
         let ordinal = |rest: &str| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit());
         let names = listed.items.iter().map(ResourceExt::name_any);
         Ok(names.filter(|name| prefixes.iter().any(|prefix| name.strip_prefix(prefix.as_str()).is_some_and(ordinal))).collect())
@@ -205,5 +228,10 @@ impl Driver {
 }
 
 fn mounted(pod: &PodSpec) -> Vec<String> {
-    pod.volumes.iter().flatten().filter_map(|volume| volume.persistent_volume_claim.as_ref()).map(|claim| claim.claim_name.clone()).collect()
+    pod.volumes
+        .iter()
+        .flatten()
+        .filter_map(|volume| volume.persistent_volume_claim.as_ref())
+        .map(|claim| claim.claim_name.clone())
+        .collect()
 }

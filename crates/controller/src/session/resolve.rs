@@ -1,8 +1,8 @@
 //! From what a session names to the facts its run is pinned to; the first thing that is missing is the session's cause.
 
 use backproof_api::{
-    Addon, BackupStorage, BackupVerificationSession, BackupVerifier, Cause, Executor, Function, Repository, Snapshot, Task, VerificationType,
-    duration, labels, names,
+    Addon, BackupStorage, BackupVerificationSession, BackupVerifier, Cause, Executor, Function, Repository, Snapshot, Task,
+    VerificationType, duration, labels, names,
     run::{PinnedObject, PinnedRun, PinnedTarget, PinnedVerifier, spec_hash},
     shared::{TypedLocalObjectReference, Wire},
     validate::{self, Invoker, Lookup, RepositoryEntry},
@@ -67,7 +67,8 @@ pub(super) fn resolve(
     };
     let wanted_anyway = session.annotations().get(labels::REVERIFY).is_some_and(|value| value == "true");
     if !wanted_anyway {
-        run.proven_by = proof::that_holds(snapshot, run, &verifier.spec.reverify_after, now).map_err(|error| invalid(verifier, "spec.reverifyAfter", &error))?;
+        run.proven_by = proof::that_holds(snapshot, run, &verifier.spec.reverify_after, now)
+            .map_err(|error| invalid(verifier, "spec.reverifyAfter", &error))?;
     }
     Ok(())
 }
@@ -90,10 +91,17 @@ fn invoker<'a>(session: &BackupVerificationSession, references: &'a References) 
         return Err(missing("spec.invoker names no object: create the session with kind and name of the BackupConfiguration or BackupBatch whose backup is verified".into()));
     }
     if (kind != "BackupConfiguration" && kind != "BackupBatch") || !(api_group.is_empty() || api_group == Invoker::GROUP) {
-        return Err(missing(format!("spec.invoker: {kind} of group {api_group:?} is no kind that backups belong to: name a BackupConfiguration or BackupBatch of {}", Invoker::GROUP)));
+        return Err(missing(format!(
+            "spec.invoker: {kind} of group {api_group:?} is no kind that backups belong to: name a BackupConfiguration or BackupBatch of {}",
+            Invoker::GROUP
+        )));
     }
     let namespace = session.namespace().unwrap_or_default();
-    references.invoker.as_ref().map(OwnedInvoker::as_invoker).ok_or_else(|| missing(format!("spec.invoker.name: {kind} {namespace}/{name} does not exist: create it, or create the session with the right name")))
+    references.invoker.as_ref().map(OwnedInvoker::as_invoker).ok_or_else(|| {
+        missing(format!(
+            "spec.invoker.name: {kind} {namespace}/{name} does not exist: create it, or create the session with the right name"
+        ))
+    })
 }
 
 /// The entry of the session's repository in its invoker.
@@ -105,24 +113,36 @@ pub(super) fn entry<'a>(session: &BackupVerificationSession, invoker: Invoker<'a
         (Some(entry), true) => Ok(entry),
         (Some(_), false) => Err(Refusal::new(
             Cause::InvokerNotFound,
-            format!("{invoker} names repository {} more than once in session {}: give each of them a Repository of its own", spec.repository, spec.session),
+            format!(
+                "{invoker} names repository {} more than once in session {}: give each of them a Repository of its own",
+                spec.repository, spec.session
+            ),
         )),
         (None, _) => Err(Refusal::new(
             Cause::InvokerNotFound,
-            format!("{invoker} has no session {:?} with a repository {:?}: add it there, or create the session with the right names", spec.session, spec.repository),
+            format!(
+                "{invoker} has no session {:?} with a repository {:?}: add it there, or create the session with the right names",
+                spec.session, spec.repository
+            ),
         )),
     }
 }
 
 fn verifier<'a>(entry: &RepositoryEntry<'_>, invoker: Invoker<'_>, references: &'a References) -> Result<&'a BackupVerifier, Refusal> {
     let Some(reference) = entry.verifier() else {
-        return Err(Refusal::new(Cause::VerifierNotFound, format!("{invoker} names no verifier for repository {}: set its {}.backupVerifier", entry.repository.name, entry.field)));
+        return Err(Refusal::new(
+            Cause::VerifierNotFound,
+            format!("{invoker} names no verifier for repository {}: set its {}.backupVerifier", entry.repository.name, entry.field),
+        ));
     };
     references.verifier.as_ref().ok_or_else(|| {
         let namespace = reference.namespace_or(invoker.namespace());
         Refusal::new(
             Cause::VerifierNotFound,
-            format!("BackupVerifier {namespace}/{} does not exist: create it, or correct {}.backupVerifier of {invoker}", reference.name, entry.field),
+            format!(
+                "BackupVerifier {namespace}/{} does not exist: create it, or correct {}.backupVerifier of {invoker}",
+                reference.name, entry.field
+            ),
         )
     })
 }
@@ -154,7 +174,10 @@ fn kind_of_check(verifier: &BackupVerifier) -> Result<(), Refusal> {
         Some(Wire::Known(VerificationType::RestoreOnly)) => Ok(()),
         Some(Wire::Known(kind @ (VerificationType::Query | VerificationType::Script))) => Err(Refusal::new(
             Cause::TypeNotSupported,
-            format!("BackupVerifier {}: spec.type {kind} is not built yet: RestoreOnly works, set spec.type to it", crate::events::path(verifier)),
+            format!(
+                "BackupVerifier {}: spec.type {kind} is not built yet: RestoreOnly works, set spec.type to it",
+                crate::events::path(verifier)
+            ),
         )),
         Some(Wire::Other(word)) => Err(invalid(verifier, "spec.type", &format!("{word:?} is unknown: set it to RestoreOnly"))),
         None => Err(invalid(verifier, "spec.type", &"is missing: set it to RestoreOnly")),
@@ -166,12 +189,22 @@ fn kind_of_check(verifier: &BackupVerifier) -> Result<(), Refusal> {
 fn checked(verifier: &BackupVerifier, invoker: Invoker<'_>, entry: &RepositoryEntry<'_>) -> Result<(), Refusal> {
     safety::target_is_not_invokers(verifier, invoker, entry)?;
     let findings = validate::verifier(verifier, &Lookup::Found(Vec::new()));
-    if findings.violations.is_empty() { Ok(()) } else { Err(Refusal::new(Cause::VerifierInvalid, format!("BackupVerifier {}: {findings}", crate::events::path(verifier)))) }
+    if findings.violations.is_empty() {
+        Ok(())
+    } else {
+        Err(Refusal::new(Cause::VerifierInvalid, format!("BackupVerifier {}: {findings}", crate::events::path(verifier))))
+    }
 }
 
 fn repository<'a>(session: &BackupVerificationSession, own: &str, references: &'a References) -> Result<&'a Repository, Refusal> {
     references.repository.as_ref().ok_or_else(|| {
-        Refusal::new(Cause::RepositoryObjectNotFound, format!("spec.repository: Repository {own}/{} does not exist: wait for the first backup, or create it", session.spec.repository))
+        Refusal::new(
+            Cause::RepositoryObjectNotFound,
+            format!(
+                "spec.repository: Repository {own}/{} does not exist: wait for the first backup, or create it",
+                session.spec.repository
+            ),
+        )
     })
 }
 
@@ -182,12 +215,21 @@ pub(super) fn snapshot<'a>(session: &BackupVerificationSession, own: &str, refer
         return newest(references.snapshots.iter().filter(|snapshot| belongs(snapshot))).ok_or_else(|| {
             Refusal::new(
                 Cause::NoSnapshotToVerify,
-                format!("no Succeeded Snapshot of repository {} and session {} exists in namespace {own}: wait for a backup", spec.repository, spec.session),
+                format!(
+                    "no Succeeded Snapshot of repository {} and session {} exists in namespace {own}: wait for a backup",
+                    spec.repository, spec.session
+                ),
             )
         });
     }
     let found = references.snapshots.iter().find(|snapshot| snapshot.name_any() == spec.snapshot).ok_or_else(|| {
-        Refusal::new(Cause::SnapshotObjectNotFound, format!("spec.snapshot: Snapshot {own}/{} does not exist: see kubectl get snapshots.storage.kubestash.com -n {own}", spec.snapshot))
+        Refusal::new(
+            Cause::SnapshotObjectNotFound,
+            format!(
+                "spec.snapshot: Snapshot {own}/{} does not exist: see kubectl get snapshots.storage.kubestash.com -n {own}",
+                spec.snapshot
+            ),
+        )
     })?;
     if !belongs(found) {
         return Err(Refusal::new(
@@ -200,7 +242,10 @@ pub(super) fn snapshot<'a>(session: &BackupVerificationSession, own: &str, refer
     }
     if !succeeded(found) {
         let phase = found.status.as_ref().and_then(|status| status.phase.as_ref()).map_or_else(|| "unknown".into(), ToString::to_string);
-        return Err(Refusal::new(Cause::NoSnapshotToVerify, format!("spec.snapshot: phase of Snapshot {own}/{} is {phase}: name one that is Succeeded", spec.snapshot)));
+        return Err(Refusal::new(
+            Cause::NoSnapshotToVerify,
+            format!("spec.snapshot: phase of Snapshot {own}/{} is {phase}: name one that is Succeeded", spec.snapshot),
+        ));
     }
     Ok(found)
 }
@@ -237,10 +282,20 @@ fn addon<'a>(verifier: &BackupVerifier, references: &'a References) -> Result<(&
     let info = info.ok_or_else(|| invalid(verifier, "spec.restoreOption.addonInfo", &"is missing: name the Addon and its restore task"))?;
     let task = match info.tasks.as_slice() {
         [task] => task,
-        [] => return Err(invalid(verifier, "spec.restoreOption.addonInfo.tasks", &"is empty: name one restore task, such as logical-backup-restore")),
+        [] => {
+            return Err(invalid(
+                verifier,
+                "spec.restoreOption.addonInfo.tasks",
+                &"is empty: name one restore task, such as logical-backup-restore",
+            ));
+        }
         several => {
             let names: Vec<_> = several.iter().map(|task| task.name.as_str()).collect();
-            return Err(invalid(verifier, "spec.restoreOption.addonInfo.tasks", &format!("names {}: one task is restored at a time, keep one of them", names.join(", "))));
+            return Err(invalid(
+                verifier,
+                "spec.restoreOption.addonInfo.tasks",
+                &format!("names {}: one task is restored at a time, keep one of them", names.join(", ")),
+            ));
         }
     };
     let not_found = |message: String| Refusal::new(Cause::AddonNotFound, message);
@@ -255,21 +310,37 @@ fn addon<'a>(verifier: &BackupVerifier, references: &'a References) -> Result<(&
         None | Some(Wire::Known(Executor::Job)) => Ok((addon, found)),
         Some(other) => Err(Refusal::new(
             Cause::ExecutorNotSupported,
-            format!("Addon {}: restore task {} runs as {other}, but only Job is supported: choose another task", addon.name_any(), found.name),
+            format!(
+                "Addon {}: restore task {} runs as {other}, but only Job is supported: choose another task",
+                addon.name_any(),
+                found.name
+            ),
         )),
     }
 }
 
 fn function<'a>(task: &Task, references: &'a References, settings: &Settings) -> Result<&'a Function, Refusal> {
     let function = references.function.as_ref().ok_or_else(|| {
-        Refusal::new(Cause::FunctionNotFound, format!("Function {} does not exist, nor one labelled {}={}: install the catalog it belongs to", task.function, labels::IMPLEMENTS, task.function))
+        Refusal::new(
+            Cause::FunctionNotFound,
+            format!(
+                "Function {} does not exist, nor one labelled {}={}: install the catalog it belongs to",
+                task.function,
+                labels::IMPLEMENTS,
+                task.function
+            ),
+        )
     })?;
     if function.labels().contains_key(labels::IMPLEMENTS) || settings.foreign_functions {
         return Ok(function);
     }
     Err(Refusal::new(
         Cause::ForeignFunctionNotAllowed,
-        format!("Function {} is not Backproof's (it lacks the label {}): set the chart's value foreignFunctions.enabled to true, or use an Addon of the catalog", function.name_any(), labels::IMPLEMENTS),
+        format!(
+            "Function {} is not Backproof's (it lacks the label {}): set the chart's value foreignFunctions.enabled to true, or use an Addon of the catalog",
+            function.name_any(),
+            labels::IMPLEMENTS
+        ),
     ))
 }
 
@@ -288,7 +359,13 @@ fn target<'a>(verifier: &BackupVerifier, references: &'a References) -> Result<&
     }
     let namespace = reference.namespace_or(verifier.metadata.namespace.as_deref().unwrap_or_default());
     references.target.as_ref().ok_or_else(|| {
-        Refusal::new(Cause::TargetNotFound, format!("PersistentVolumeClaim {namespace}/{} does not exist: create it, or correct {field} of BackupVerifier {path}", reference.name))
+        Refusal::new(
+            Cause::TargetNotFound,
+            format!(
+                "PersistentVolumeClaim {namespace}/{} does not exist: create it, or correct {field} of BackupVerifier {path}",
+                reference.name
+            ),
+        )
     })
 }
 

@@ -55,12 +55,14 @@ fn with_restore(observed: &Observed, run: &PinnedRun, restore: &RestoreSession, 
     match judge(restore, &observed.session.uid().unwrap_or_default(), run) {
         Judged::Closed(result) => conclude(observed, run, result, now),
         Judged::NotOurs => {
-            let message = format!("a RestoreSession {name} exists that this session did not make: delete it, or create a session of another name");
+            let message =
+                format!("a RestoreSession {name} exists that this session did not make: delete it, or create a session of another name");
             refuse(observed, run, &Refusal::new(Cause::NameTaken, message), now)
         }
         Judged::AnotherOne => refuse(observed, run, &restore_deleted(&name), now),
         Judged::Changed => {
-            let message = format!("spec of RestoreSession {name} is not what this session wrote: it must not be edited; create another session");
+            let message =
+                format!("spec of RestoreSession {name} is not what this session wrote: it must not be edited; create another session");
             refuse(observed, run, &Refusal::new(Cause::PinnedFactsChanged, message), now)
         }
         Judged::Open if restore.metadata.deletion_timestamp.is_some() => refuse(observed, run, &restore_deleted(&name), now),
@@ -75,7 +77,12 @@ fn restore_deleted(name: &str) -> Refusal {
 fn open(observed: &Observed, run: &PinnedRun, restore: &RestoreSession, now: Timestamp) -> Decision {
     if run.restore_session.as_ref().is_none_or(|pinned| pinned.uid.is_empty()) {
         let mut run = run.clone();
-        run.restore_session = Some(PinnedObject { namespace: String::new(), name: restore.name_any(), uid: restore.uid().unwrap_or_default(), generation: 0 });
+        run.restore_session = Some(PinnedObject {
+            namespace: String::new(),
+            name: restore.name_any(),
+            uid: restore.uid().unwrap_or_default(),
+            generation: 0,
+        });
         let message = format!("restoring Snapshot {} into {}", run.snapshot.name, resolve::target_text(&run));
         let status = status_with(observed, &run, "Restoring", &message, now);
         return Decision::write(status, vec![Effect::Tell(Note::normal("RestoreStarted", "Restore", message))]);
@@ -91,19 +98,33 @@ fn open(observed: &Observed, run: &PinnedRun, restore: &RestoreSession, now: Tim
 }
 
 fn too_late(run: &PinnedRun, what: &str) -> Refusal {
-    Refusal::new(Cause::DeadlineExceeded, format!("{what} before the deadline {}: look at the pods of the restore, or set spec.timeout of BackupVerifier {}/{} higher", run.deadline, run.verifier.object.namespace, run.verifier.object.name))
+    Refusal::new(
+        Cause::DeadlineExceeded,
+        format!(
+            "{what} before the deadline {}: look at the pods of the restore, or set spec.timeout of BackupVerifier {}/{} higher",
+            run.deadline, run.verifier.object.namespace, run.verifier.object.name
+        ),
+    )
 }
 
 /// A newer session has taken this one's place, where the verifier says Replace.
 fn overtaken(observed: &Observed, run: &PinnedRun) -> Option<Refusal> {
     let newer = history::replaced_by(&observed.session, &observed.siblings).filter(|_| run.replaceable)?;
-    Some(Refusal::new(Cause::Replaced, format!("the newer session {} replaced this one, as spec.scheduler.concurrencyPolicy of the verifier says", newer.name)))
+    Some(Refusal::new(
+        Cause::Replaced,
+        format!("the newer session {} replaced this one, as spec.scheduler.concurrencyPolicy of the verifier says", newer.name),
+    ))
 }
 
 /// Older unfinished sessions, which are to see that this one replaces them.
 pub(super) fn older(observed: &Observed) -> Vec<String> {
     let own = history::order(&observed.session);
-    observed.siblings.iter().filter(|sibling| sibling.order < own && sibling.state == SiblingState::Running).map(|sibling| sibling.name.clone()).collect()
+    observed
+        .siblings
+        .iter()
+        .filter(|sibling| sibling.order < own && sibling.state == SiblingState::Running)
+        .map(|sibling| sibling.name.clone())
+        .collect()
 }
 
 fn without_restore(observed: &Observed, run: &PinnedRun, now: Timestamp) -> Decision {
@@ -118,7 +139,9 @@ fn without_restore(observed: &Observed, run: &PinnedRun, now: Timestamp) -> Deci
     }
     match &observed.lock {
         Lock::NotRead | Lock::Free => Decision::act(vec![Effect::AcquireLock]),
-        Lock::Held(held) if !held.alive && held.pods.is_empty() => Decision::act(vec![Effect::EvictLock(held.clone()), Effect::AcquireLock]),
+        Lock::Held(held) if !held.alive && held.pods.is_empty() => {
+            Decision::act(vec![Effect::EvictLock(held.clone()), Effect::AcquireLock])
+        }
         Lock::Held(held) => wait(observed, run, held, now),
         Lock::Mine => restore(observed, run, now),
     }
@@ -127,7 +150,11 @@ fn without_restore(observed: &Observed, run: &PinnedRun, now: Timestamp) -> Deci
 /// What the session was at when its time ran out; who had the target stands in its message.
 fn waited_for(observed: &Observed) -> String {
     let message = observed.session.status.as_ref().map(|status| status.message.as_str()).unwrap_or_default();
-    if message.starts_with("waiting for ") { format!("the session was still {message}, and nothing was restored") } else { "the restore did not start".to_owned() }
+    if message.starts_with("waiting for ") {
+        format!("the session was still {message}, and nothing was restored")
+    } else {
+        "the restore did not start".to_owned()
+    }
 }
 
 fn wait(observed: &Observed, run: &PinnedRun, held: &Held, now: Timestamp) -> Decision {
@@ -141,7 +168,13 @@ fn wait(observed: &Observed, run: &PinnedRun, held: &Held, now: Timestamp) -> De
     Decision::write(status, vec![Effect::TellOnce(Note::normal("WaitingForTarget", "Lock", message))]).then(again)
 }
 
-fn status_with(observed: &Observed, run: &PinnedRun, reason: &str, message: &str, now: Timestamp) -> backproof_api::BackupVerificationSessionStatus {
+fn status_with(
+    observed: &Observed,
+    run: &PinnedRun,
+    reason: &str,
+    message: &str,
+    now: Timestamp,
+) -> backproof_api::BackupVerificationSessionStatus {
     let mut status = observed.session.status.clone().unwrap_or_default();
     status.run = Some(run.clone());
     wire::progress(&mut status, reason, message, now);
@@ -163,7 +196,12 @@ fn restore(observed: &Observed, run: &PinnedRun, now: Timestamp) -> Decision {
     let restore = restore_session(&observed.session, &run, references);
     let hash = spec_hash(&restore.spec);
     if pinned && hash != run.restore_spec_hash {
-        return refuse(observed, &run, &Refusal::new(Cause::VerifierChanged, "the verifier changed after the session started: create another session"), now);
+        return refuse(
+            observed,
+            &run,
+            &Refusal::new(Cause::VerifierChanged, "the verifier changed after the session started: create another session"),
+            now,
+        );
     }
     let create = Effect::CreateRestore(Box::new(restore));
     if pinned {
@@ -193,7 +231,11 @@ fn no_longer(run: &PinnedRun, references: &References) -> Option<Refusal> {
 /// The RestoreSession of a run. It holds pinned facts alone, so that it is the same whenever it is made.
 fn restore_session(session: &BackupVerificationSession, run: &PinnedRun, references: &References) -> RestoreSession {
     let target = &run.verifier.target;
-    let addon = references.verifier.as_ref().and_then(|verifier| verifier.spec.restore_option.as_ref()).and_then(|option| option.addon_info.clone());
+    let addon = references
+        .verifier
+        .as_ref()
+        .and_then(|verifier| verifier.spec.restore_option.as_ref())
+        .and_then(|option| option.addon_info.clone());
     let spec = RestoreSessionSpec {
         target: Some(TypedObjectReference {
             api_group: target.api_group.clone(),

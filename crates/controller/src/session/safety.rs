@@ -30,12 +30,20 @@ pub(super) fn target_is_not_named_source(
     let namespace = |meta: &kube::api::ObjectMeta| meta.namespace.clone().unwrap_or_default();
     let (of_snapshot, of_repository) = (namespace(&snapshot.metadata), namespace(&repository.metadata));
     target_is_not_invokers(verifier, invoker, entry)?;
-    let snapshot_source = snapshot.spec.app_ref.as_ref().map(|source| (source, of_snapshot.as_str(), format!("what Snapshot {} holds", path(snapshot))));
-    let repository_source = repository.spec.app_ref.as_ref().map(|source| (source, of_repository.as_str(), format!("what Repository {} holds", path(repository))));
+    let snapshot_source =
+        snapshot.spec.app_ref.as_ref().map(|source| (source, of_snapshot.as_str(), format!("what Snapshot {} holds", path(snapshot))));
+    let repository_source = repository
+        .spec
+        .app_ref
+        .as_ref()
+        .map(|source| (source, of_repository.as_str(), format!("what Repository {} holds", path(repository))));
     refuse_named(verifier, snapshot_source.into_iter().chain(repository_source))
 }
 
-fn refuse_named<'a>(verifier: &BackupVerifier, sources: impl Iterator<Item = (&'a TypedObjectReference, &'a str, String)>) -> Result<(), Refusal> {
+fn refuse_named<'a>(
+    verifier: &BackupVerifier,
+    sources: impl Iterator<Item = (&'a TypedObjectReference, &'a str, String)>,
+) -> Result<(), Refusal> {
     let Some(target) = verifier.spec.restore_option.as_ref().and_then(|option| option.target.as_ref()) else { return Ok(()) };
     let own = verifier.metadata.namespace.as_deref().unwrap_or_default();
     for (source, namespace, role) in sources {
@@ -47,7 +55,10 @@ fn refuse_named<'a>(verifier: &BackupVerifier, sources: impl Iterator<Item = (&'
 }
 
 fn is_source(target: &str, role: &str) -> Refusal {
-    Refusal::new(Cause::TargetIsSource, format!("{target} is {role}: restoring would overwrite it; set spec.restoreOption.target of the verifier to another object"))
+    Refusal::new(
+        Cause::TargetIsSource,
+        format!("{target} is {role}: restoring would overwrite it; set spec.restoreOption.target of the verifier to another object"),
+    )
 }
 
 /// Refuses a target whose claim, volume or place is one of a source.
@@ -55,7 +66,11 @@ pub(super) fn target_is_not_resolved_source(target: &Claim, sources: &[Claim]) -
     let equal = |a: &str, b: &str| !a.is_empty() && a == b;
     for source in sources {
         let same_name = target.namespace == source.namespace && target.name == source.name && !target.name.is_empty();
-        if same_name || equal(&target.uid, &source.uid) || equal(&target.volume_uid, &source.volume_uid) || overlap(&target.place, &source.place) {
+        if same_name
+            || equal(&target.uid, &source.uid)
+            || equal(&target.volume_uid, &source.volume_uid)
+            || overlap(&target.place, &source.place)
+        {
             return Err(is_source(&format!("PersistentVolumeClaim {}/{}", target.namespace, target.name), &source.role));
         }
     }
@@ -64,7 +79,9 @@ pub(super) fn target_is_not_resolved_source(target: &Claim, sources: &[Claim]) -
 
 /// Whether two places are the same or one lies inside the other.
 fn overlap(one: &str, other: &str) -> bool {
-    let inside = |inner: &str, outer: &str| inner == outer || inner.strip_prefix(outer.trim_end_matches('/')).is_some_and(|rest| rest.starts_with('/'));
+    let inside = |inner: &str, outer: &str| {
+        inner == outer || inner.strip_prefix(outer.trim_end_matches('/')).is_some_and(|rest| rest.starts_with('/'))
+    };
     !one.is_empty() && !other.is_empty() && (inside(one, other) || inside(other, one))
 }
 
@@ -88,7 +105,13 @@ pub(super) fn place(volume: &PersistentVolume) -> String {
 }
 
 /// Refuses what would have to cross namespaces and may not.
-pub(super) fn namespaces(own: &str, target: &Claim, repository: &Repository, storage: &BackupStorage, settings: &Settings) -> Result<(), Refusal> {
+pub(super) fn namespaces(
+    own: &str,
+    target: &Claim,
+    repository: &Repository,
+    storage: &BackupStorage,
+    settings: &Settings,
+) -> Result<(), Refusal> {
     let storage_namespace = storage.metadata.namespace.clone().unwrap_or_default();
     let what = format!("BackupStorage {}", path(storage));
     usage(own, storage, &storage_namespace)?;
@@ -97,22 +120,36 @@ pub(super) fn namespaces(own: &str, target: &Claim, repository: &Repository, sto
     if on_claim && storage_namespace != target.namespace {
         return Err(Refusal::new(
             Cause::CrossNamespaceNotAllowed,
-            format!("{what} lies on a PersistentVolumeClaim, which cannot be mounted in namespace {}: use a target in namespace {storage_namespace}", target.namespace),
+            format!(
+                "{what} lies on a PersistentVolumeClaim, which cannot be mounted in namespace {}: use a target in namespace {storage_namespace}",
+                target.namespace
+            ),
         ));
     }
     if target.namespace != own {
         let allowed = settings.crossing.iter().any(|pair| pair.target == target.namespace && pair.from.iter().any(|from| from == own));
         let message = if allowed {
-            format!("namespace {own} may restore into namespace {}, but this version cannot bring Secrets there yet: use a target in namespace {own}", target.namespace)
+            format!(
+                "namespace {own} may restore into namespace {}, but this version cannot bring Secrets there yet: use a target in namespace {own}",
+                target.namespace
+            )
         } else {
-            format!("the target lies in namespace {}, the session in {own}: add this pair to the chart's value crossNamespace, or use a target in namespace {own}", target.namespace)
+            format!(
+                "the target lies in namespace {}, the session in {own}: add this pair to the chart's value crossNamespace, or use a target in namespace {own}",
+                target.namespace
+            )
         };
         return Err(Refusal::new(Cause::CrossNamespaceNotAllowed, message));
     }
     let secret = repository.spec.encryption_secret.clone().unwrap_or_default();
     let secret_namespace = secret.namespace_or(own);
     if !secret.name.is_empty() && secret_namespace != target.namespace {
-        return Err(secret_elsewhere(&format!("spec.encryptionSecret of Repository {}", path(repository)), secret_namespace, &secret.name, &target.namespace));
+        return Err(secret_elsewhere(
+            &format!("spec.encryptionSecret of Repository {}", path(repository)),
+            secret_namespace,
+            &secret.name,
+            &target.namespace,
+        ));
     }
     let storage_secret = [
         inner.s3.as_ref().map(|s3| s3.secret_name.as_str()),
@@ -126,25 +163,40 @@ pub(super) fn namespaces(own: &str, target: &Claim, repository: &Repository, sto
 }
 
 fn secret_elsewhere(field: &str, namespace: &str, name: &str, target: &str) -> Refusal {
-    Refusal::new(Cause::SecretNotReachable, format!("{field} names Secret {namespace}/{name}, which Jobs in namespace {target} cannot mount: put a copy into namespace {target} and name that"))
+    Refusal::new(
+        Cause::SecretNotReachable,
+        format!(
+            "{field} names Secret {namespace}/{name}, which Jobs in namespace {target} cannot mount: put a copy into namespace {target} and name that"
+        ),
+    )
 }
 
 fn usage(own: &str, storage: &BackupStorage, namespace: &str) -> Result<(), Refusal> {
     if namespace == own {
         return Ok(());
     }
-    let policy = storage.spec.usage_policy.as_ref().and_then(|policy| policy.allowed_namespaces.as_ref()).and_then(|allowed| allowed.from.as_ref());
+    let policy =
+        storage.spec.usage_policy.as_ref().and_then(|policy| policy.allowed_namespaces.as_ref()).and_then(|allowed| allowed.from.as_ref());
     match policy {
         Some(Wire::Known(FromNamespaces::All)) => Ok(()),
         Some(Wire::Known(FromNamespaces::Selector | FromNamespaces::Same) | Wire::Other(_)) | None => Err(Refusal::new(
             Cause::CrossNamespaceNotAllowed,
-            format!("BackupStorage {} does not allow its use from namespace {own}: set its spec.usagePolicy.allowedNamespaces.from to All, or use a BackupStorage in namespace {own}", path(storage)),
+            format!(
+                "BackupStorage {} does not allow its use from namespace {own}: set its spec.usagePolicy.allowedNamespaces.from to All, or use a BackupStorage in namespace {own}",
+                path(storage)
+            ),
         )),
     }
 }
 
 /// Refuses settings that ask for more than the restricted Pod Security profile, unless the namespace is allowed it.
-pub(super) fn pod_settings(verifier: &BackupVerifier, task: &Task, function: &Function, namespace: &str, settings: &Settings) -> Result<(), Refusal> {
+pub(super) fn pod_settings(
+    verifier: &BackupVerifier,
+    task: &Task,
+    function: &Function,
+    namespace: &str,
+    settings: &Settings,
+) -> Result<(), Refusal> {
     if settings.unsafe_namespaces.iter().any(|allowed| allowed == namespace) {
         return Ok(());
     }
@@ -163,7 +215,8 @@ pub(super) fn pod_settings(verifier: &BackupVerifier, task: &Task, function: &Fu
         container_context("spec.runtimeSettings.container.securityContext", container, &mut unsafe_ones);
     }
     refuse_unsafe(&format!("BackupVerifier {}", path(verifier)), namespace, &unsafe_ones)?;
-    let from_templates = task.volume_template.iter().filter(|template| template.source.as_ref().is_some_and(|source| source.source.host_path.is_some()));
+    let from_templates =
+        task.volume_template.iter().filter(|template| template.source.as_ref().is_some_and(|source| source.source.host_path.is_some()));
     let unsafe_templates: Vec<_> = from_templates.map(|template| format!("volumeTemplate {} (hostPath)", template.name)).collect();
     refuse_unsafe(&format!("restore task {}", task.name), namespace, &unsafe_templates)?;
     let mut of_function = Vec::new();
@@ -178,13 +231,20 @@ fn refuse_unsafe(what: &str, namespace: &str, settings: &[String]) -> Result<(),
     }
     Err(Refusal::new(
         Cause::UnsafeSettings,
-        format!("{what} asks for more than the restricted Pod Security profile allows: {}; remove it, or add namespace {namespace} to the chart's value unsafeNamespaces", settings.join(", ")),
+        format!(
+            "{what} asks for more than the restricted Pod Security profile allows: {}; remove it, or add namespace {namespace} to the chart's value unsafeNamespaces",
+            settings.join(", ")
+        ),
     ))
 }
 
 fn of_addon_info(info: &AddonInfo, found: &mut Vec<String>) {
     let at = "spec.restoreOption.addonInfo";
-    container_context(&format!("{at}.containerRuntimeSettings.securityContext"), info.container_runtime_settings.as_ref().and_then(|settings| settings.security_context.as_ref()), found);
+    container_context(
+        &format!("{at}.containerRuntimeSettings.securityContext"),
+        info.container_runtime_settings.as_ref().and_then(|settings| settings.security_context.as_ref()),
+        found,
+    );
     if let Some(pod) = info.job_template.as_ref().and_then(|template| template.spec.as_ref()) {
         of_pod(&format!("{at}.jobTemplate.spec"), pod, found);
     }
@@ -193,7 +253,9 @@ fn of_addon_info(info: &AddonInfo, found: &mut Vec<String>) {
         if let Some(target) = &task.target_volumes {
             volumes(&format!("{place}.targetVolumes.volumes"), &target.volumes, found);
         }
-        for volume in task.addon_volumes.iter().filter(|volume| volume.source.as_ref().is_some_and(|source| source.source.host_path.is_some())) {
+        for volume in
+            task.addon_volumes.iter().filter(|volume| volume.source.as_ref().is_some_and(|source| source.source.host_path.is_some()))
+        {
             found.push(format!("{place}.addonVolumes[{}].source.hostPath", volume.name));
         }
     }

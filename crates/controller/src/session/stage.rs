@@ -76,7 +76,11 @@ fn without_run(session: &BackupVerificationSession) -> Stage {
 }
 
 fn deleting(session: &BackupVerificationSession, run: Option<PinnedRun>) -> Stage {
-    if session.finalizers().iter().any(|finalizer| finalizer == labels::FINALIZER) { Stage::Deleting(run.map(Box::new)) } else { Stage::Gone }
+    if session.finalizers().iter().any(|finalizer| finalizer == labels::FINALIZER) {
+        Stage::Deleting(run.map(Box::new))
+    } else {
+        Stage::Gone
+    }
 }
 
 /// The pinned facts in the annotation; one that does not parse counts as none.

@@ -33,7 +33,11 @@ impl Cluster {
     /// The Repository, if it is still the one this Job was made for.
     pub(super) async fn repository(&self, name: &str, uid: &str) -> Result<Repository, String> {
         let repository = patiently(&format!("get Repository {name}"), async || self.repositories.get(name).await).await?;
-        if repository.uid().as_deref() == Some(uid) { Ok(repository) } else { Err(format!("Repository {name} was replaced by another one of this name")) }
+        if repository.uid().as_deref() == Some(uid) {
+            Ok(repository)
+        } else {
+            Err(format!("Repository {name} was replaced by another one of this name"))
+        }
     }
 
     /// The Snapshots that discovery made for this Repository.
@@ -66,7 +70,10 @@ impl Cluster {
                 Step::Complete(snapshot) => self.complete(&snapshot).await?,
                 Step::Move { name, session } => {
                     let patch = Patch::Merge(json!({"spec": {"session": session}}));
-                    patiently(&format!("patch Snapshot {name}"), async || self.snapshots.patch(&name, &PatchParams::default(), &patch).await).await?;
+                    patiently(&format!("patch Snapshot {name}"), async || {
+                        self.snapshots.patch(&name, &PatchParams::default(), &patch).await
+                    })
+                    .await?;
                 }
             }
         }
@@ -76,11 +83,12 @@ impl Cluster {
     async fn create(&self, snapshot: &Snapshot) -> Result<Made, String> {
         let name = snapshot.name_any();
         let bare = Snapshot { status: None, ..snapshot.clone() };
-        let made = patiently(&format!("create Snapshot {name}"), async || match self.snapshots.create(&PostParams::default(), &bare).await {
-            Err(kube::Error::Api(status)) if status.code == 409 && status.reason == "AlreadyExists" => Ok(Made::Taken),
-            other => other.map(|_| Made::Now),
-        })
-        .await?;
+        let made =
+            patiently(&format!("create Snapshot {name}"), async || match self.snapshots.create(&PostParams::default(), &bare).await {
+                Err(kube::Error::Api(status)) if status.code == 409 && status.reason == "AlreadyExists" => Ok(Made::Taken),
+                other => other.map(|_| Made::Now),
+            })
+            .await?;
         match made {
             Made::Now => {
                 self.complete(snapshot).await?;
@@ -107,7 +115,10 @@ impl Cluster {
     async fn complete(&self, snapshot: &Snapshot) -> Result<(), String> {
         let name = snapshot.name_any();
         let patch = Patch::Merge(json!({"status": snapshot.status}));
-        patiently(&format!("write the status of Snapshot {name}"), async || self.snapshots.patch_status(&name, &PatchParams::default(), &patch).await).await?;
+        patiently(&format!("write the status of Snapshot {name}"), async || {
+            self.snapshots.patch_status(&name, &PatchParams::default(), &patch).await
+        })
+        .await?;
         Ok(())
     }
 }

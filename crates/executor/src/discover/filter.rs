@@ -36,7 +36,9 @@ impl std::str::FromStr for Filter {
 impl Filter {
     /// Whether a snapshot passes.
     pub(super) fn passes(&self, host: &str, paths: &[String], tags: &[String]) -> bool {
-        (self.host.is_empty() || self.host == host) && self.paths.iter().all(|path| paths.contains(path)) && self.tags.iter().all(|tag| tags.contains(tag))
+        (self.host.is_empty() || self.host == host)
+            && self.paths.iter().all(|path| paths.contains(path))
+            && self.tags.iter().all(|tag| tags.contains(tag))
     }
 
     /// The session a snapshot belongs to: its tag says it, else the filter, else the only one there is.

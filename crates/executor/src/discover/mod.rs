@@ -56,7 +56,8 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     };
     let report = discover(args, &location);
     let text = shortened(&report);
-    let written = if args.report == "-" { std::io::stdout().write_all(format!("{text}\n").as_bytes()) } else { std::fs::write(&args.report, &text) };
+    let written =
+        if args.report == "-" { std::io::stdout().write_all(format!("{text}\n").as_bytes()) } else { std::fs::write(&args.report, &text) };
     if let Err(error) = written {
         eprintln!("error: cannot write the report to {}: {error}", args.report);
         return ExitCode::from(2);
@@ -107,7 +108,10 @@ fn discover(args: &Args, location: &Location) -> DiscoveryReport {
 
 /// The remedy of a restore Job's user, for a discovery Job: its user is named in another place.
 fn here(detail: &str) -> String {
-    detail.replace("spec.restoreOption.addonInfo.jobTemplate of the BackupVerifier:\n  spec:\n", "spec.runtimeSettings.pod of the BackupStorage:\n")
+    detail.replace(
+        "spec.restoreOption.addonInfo.jobTemplate of the BackupVerifier:\n  spec:\n",
+        "spec.runtimeSettings.pod of the BackupStorage:\n",
+    )
 }
 
 fn failed(mut report: DiscoveryReport, cause: Cause, error: String) -> DiscoveryReport {
@@ -166,7 +170,12 @@ mod tests {
     fn who_may_not_read_is_told_where_discovery_has_its_user() {
         let error = crate::store::StoreError::NotReadable { path: "keys".into(), me: 1, uid: 2, gid: 3, mode: 0o700 };
         let told = here(&error.to_string());
-        assert!(told.ends_with("paste below spec.runtimeSettings.pod of the BackupStorage:\n    securityContext:\n      runAsUser: 2\n      runAsGroup: 3"), "{told}");
+        assert!(
+            told.ends_with(
+                "paste below spec.runtimeSettings.pod of the BackupStorage:\n    securityContext:\n      runAsUser: 2\n      runAsGroup: 3"
+            ),
+            "{told}"
+        );
     }
 
     #[test]
@@ -192,7 +201,22 @@ mod tests {
 
     #[test]
     fn a_report_without_need_stays_whole() {
-        let report = failed(DiscoveryReport { complete: true, cause: None, error: None, repository_id: "r".into(), found: 1, created: 0, newest: None, ids: vec!["a".into()], gone: Vec::new(), notes: Vec::new() }, Cause::Internal, "why".into());
+        let report = failed(
+            DiscoveryReport {
+                complete: true,
+                cause: None,
+                error: None,
+                repository_id: "r".into(),
+                found: 1,
+                created: 0,
+                newest: None,
+                ids: vec!["a".into()],
+                gone: Vec::new(),
+                notes: Vec::new(),
+            },
+            Cause::Internal,
+            "why".into(),
+        );
         assert!(!report.complete);
         assert_eq!(serde_json::from_str::<DiscoveryReport>(&shortened(&report)).unwrap(), report);
     }

@@ -1,8 +1,8 @@
 //! From restic snapshots and the Snapshot objects there are to what is to be made. Pure.
 
 use backproof_api::{
-    Component, Driver, Repository, ResticStats, ResticSummary, Snapshot, SnapshotPhase, SnapshotSpec, SnapshotStatus, VerificationStatus, labels,
-    names,
+    Component, Driver, Repository, ResticStats, ResticSummary, Snapshot, SnapshotPhase, SnapshotSpec, SnapshotStatus, VerificationStatus,
+    labels, names,
     shared::{TypedObjectReference, Wire},
 };
 use jiff::Timestamp;
@@ -38,10 +38,7 @@ pub(super) enum Step {
     /// Write the status: an earlier run was interrupted.
     Complete(Box<Snapshot>),
     /// It belongs to another session now.
-    Move {
-        name: String,
-        session: String,
-    },
+    Move { name: String, session: String },
 }
 
 /// What to do, and what to report.
@@ -122,7 +119,8 @@ fn snapshot(repository: &Repository, found: &Found) -> Snapshot {
         },
     );
     let name = snapshot.metadata.name.take();
-    snapshot.metadata = ObjectMeta { name, namespace: Some(namespace.clone()), owner_references: Some(vec![owner(repository)]), ..ObjectMeta::default() };
+    snapshot.metadata =
+        ObjectMeta { name, namespace: Some(namespace.clone()), owner_references: Some(vec![owner(repository)]), ..ObjectMeta::default() };
     snapshot.metadata.labels = Some(our_labels(repository, &namespace));
     snapshot.status = Some(status(found));
     snapshot

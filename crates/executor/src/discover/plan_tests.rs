@@ -13,7 +13,12 @@ fn repository() -> Repository {
 }
 
 fn found(digit: char, second: i64) -> Found {
-    Found { id: digit.to_string().repeat(64), time: Timestamp::from_second(second).unwrap(), paths: vec!["/a".into(), "/b".into()], session: "daily".into() }
+    Found {
+        id: digit.to_string().repeat(64),
+        time: Timestamp::from_second(second).unwrap(),
+        paths: vec!["/a".into(), "/b".into()],
+        session: "daily".into(),
+    }
 }
 
 fn made(found: &Found) -> Snapshot {
@@ -69,7 +74,8 @@ fn only_what_is_missing_is_made() {
     let mut stranger = made(&old);
     stranger.metadata.owner_references = None;
     let mut twin = made(&old);
-    twin.status.as_mut().unwrap().components.get_mut("pod").unwrap().restic_stats[0].summary.as_mut().unwrap().id = format!("{}{}", "a".repeat(16), "c".repeat(48));
+    twin.status.as_mut().unwrap().components.get_mut("pod").unwrap().restic_stats[0].summary.as_mut().unwrap().id =
+        format!("{}{}", "a".repeat(16), "c".repeat(48));
 
     let create = |found: &Found| Step::Create(Box::new(made(found)));
     let left_out = "restic snapshot aaaaaaaaaaaaaaaa is left out: Snapshot repo-restic-aaaaaaaaaaaaaaaa exists and was not made by discovery of this Repository; delete or rename it";
@@ -78,7 +84,12 @@ fn only_what_is_missing_is_made() {
         ("one there", vec![complete.clone()], vec![create(&new)], vec![]),
         ("both there", vec![complete, made(&new)], vec![], vec![]),
         ("status missing", vec![interrupted], vec![create(&new), Step::Complete(Box::new(made(&old)))], vec![]),
-        ("other session", vec![moved], vec![create(&new), Step::Move { name: "repo-restic-aaaaaaaaaaaaaaaa".into(), session: "daily".into() }], vec![]),
+        (
+            "other session",
+            vec![moved],
+            vec![create(&new), Step::Move { name: "repo-restic-aaaaaaaaaaaaaaaa".into(), session: "daily".into() }],
+            vec![],
+        ),
         ("a stranger", vec![stranger], vec![create(&new)], vec![left_out]),
         ("another id of this name", vec![twin], vec![create(&new)], vec![left_out]),
     ] {

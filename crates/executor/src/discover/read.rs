@@ -55,7 +55,9 @@ fn read(location: &Location, filter: &Filter, only_session: &str, listing: &mut 
         match result {
             Ok(Some(snapshot)) if !filter.passes(&snapshot.hostname, &snapshot.paths, &snapshot.tags) => {}
             Ok(Some(snapshot)) => match (time(&snapshot), filter.session(&snapshot.tags, only_session)) {
-                (None, _) => note(listing, format!("restic snapshot {} is left out: its time {:?} cannot be read", id.short(), snapshot.time)),
+                (None, _) => {
+                    note(listing, format!("restic snapshot {} is left out: its time {:?} cannot be read", id.short(), snapshot.time))
+                }
                 (Some(_), None) => without_session += 1,
                 (Some(time), Some(session)) => {
                     listing.found.push(Found { id: id.to_string(), time, paths: snapshot.paths.clone(), session: session.to_owned() });

@@ -2,10 +2,7 @@
 //!
 //! Every length is checked before it is used, as all of it may come from a hostile repository.
 
-use aes256ctr_poly1305aes::{
-    Aes256CtrPoly1305Aes, Key as Raw, Nonce, Tag,
-    aead::AeadInPlace,
-};
+use aes256ctr_poly1305aes::{Aes256CtrPoly1305Aes, Key as Raw, Nonce, Tag, aead::AeadInPlace};
 
 use super::{format::KeyFile, format::MasterKey, id};
 
@@ -115,7 +112,17 @@ mod tests {
 
     #[test]
     fn hostile_parameters_are_refused_before_any_memory_is_taken() {
-        for parameters in [(0, 8, 1), (1, 8, 1), (3, 8, 1), (1 << 40, 8, 1), (32768, 0, 1), (32768, 8, 0), (32768, 8, u64::MAX), (u64::MAX, 2, 1), (1 << 20, 64, 1)] {
+        for parameters in [
+            (0, 8, 1),
+            (1, 8, 1),
+            (3, 8, 1),
+            (1 << 40, 8, 1),
+            (32768, 0, 1),
+            (32768, 8, 0),
+            (32768, 8, u64::MAX),
+            (u64::MAX, 2, 1),
+            (1 << 20, 64, 1),
+        ] {
             assert!(stretch(b"p", b"s", parameters, &mut [0; 64]).is_err(), "{parameters:?}");
         }
         assert!(stretch(b"p", b"s", (16, 1, 1), &mut [0; 64]).is_ok());

@@ -22,7 +22,13 @@ pub(super) struct Opened {
 
 /// Opens the repository's key with one of `passwords`. A damaged key file counts only if it opens `sealed_config`: it may
 /// be another repository's.
-pub(super) fn open(store: &Store, listed: &[Listed], passwords: &[Vec<u8>], sealed_config: &[u8], findings: &Findings) -> Result<Opened, Finding> {
+pub(super) fn open(
+    store: &Store,
+    listed: &[Listed],
+    passwords: &[Vec<u8>],
+    sealed_config: &[u8],
+    findings: &Findings,
+) -> Result<Opened, Finding> {
     let mut opened = None;
     let mut intact = 0;
     let mut damaged = Vec::new();
@@ -79,8 +85,11 @@ fn judge(bytes: &[u8], name: Id) -> Result<KeyFile, String> {
 
 fn try_passwords(file: &KeyFile, passwords: &[Vec<u8>]) -> Result<Option<Opened>, Finding> {
     for password in passwords {
-        let derived = Key::derive(password, file)
-            .map_err(|error| Finding { kind: Cause::UnsupportedRepository, path: "keys".to_owned(), detail: error.to_string() })?;
+        let derived = Key::derive(password, file).map_err(|error| Finding {
+            kind: Cause::UnsupportedRepository,
+            path: "keys".to_owned(),
+            detail: error.to_string(),
+        })?;
         let mut sealed = file.data.clone();
         let master = derived.open(&mut sealed).and_then(|plain| serde_json::from_slice::<MasterKey>(plain).ok());
         if let Some(key) = master.as_ref().and_then(Key::from_master) {

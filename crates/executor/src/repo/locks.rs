@@ -41,7 +41,11 @@ impl Repository {
             let path = File::Named(Folder::Locks, id).path();
             match lock {
                 Ok(lock) if is_fresh(&lock, now) => {}
-                Ok(lock) => findings.add(Cause::StaleLock, &path, &format!("left behind by process {} on {} at {}", lock.pid, lock.hostname, lock.time)),
+                Ok(lock) => findings.add(
+                    Cause::StaleLock,
+                    &path,
+                    &format!("left behind by process {} on {} at {}", lock.pid, lock.hostname, lock.time),
+                ),
                 Err(fault) => findings.add(Cause::UnneededDamage, &path, &format!("a lock: {fault}")),
             }
         }
@@ -71,7 +75,10 @@ impl Repository {
                 && lock.exclusive
                 && is_fresh(&lock, now)
             {
-                return Ok(Again::Changed(format!("process {} on {} holds an exclusive lock since {}", lock.pid, lock.hostname, lock.time)));
+                return Ok(Again::Changed(format!(
+                    "process {} on {} holds an exclusive lock since {}",
+                    lock.pid, lock.hostname, lock.time
+                )));
             }
         }
         let listed = self.store.list(Folder::Snapshots).map_err(|error| error.finding())?;
@@ -100,8 +107,16 @@ mod tests {
     #[test]
     fn half_an_hour_decides() {
         let now: Timestamp = "2026-01-01T12:00:00Z".parse().unwrap();
-        for (time, fresh) in [("11:59:00Z", true), ("11:30:01Z", true), ("11:30:00Z", false), ("12:29:00Z", true), ("12:31:00Z", false), ("13:45:00+02:00", true)] {
-            let lock: Lock = serde_json::from_value(serde_json::json!({ "time": format!("2026-01-01T{time}"), "exclusive": true })).unwrap();
+        for (time, fresh) in [
+            ("11:59:00Z", true),
+            ("11:30:01Z", true),
+            ("11:30:00Z", false),
+            ("12:29:00Z", true),
+            ("12:31:00Z", false),
+            ("13:45:00+02:00", true),
+        ] {
+            let lock: Lock =
+                serde_json::from_value(serde_json::json!({ "time": format!("2026-01-01T{time}"), "exclusive": true })).unwrap();
             assert_eq!(is_fresh(&lock, now), fresh, "{time}");
         }
     }

@@ -76,7 +76,14 @@ impl Repository {
             return Err(Finding { kind: Cause::UnsupportedRepository, path: "config".to_owned(), detail });
         }
         facts.password_fingerprint = crypto::fingerprint(&opened.password, &config.id);
-        Ok(Self { store, key: opened.key, index: Index::default(), index_files: BTreeSet::new(), damaged_indexes: Vec::new(), packs: HashMap::new() })
+        Ok(Self {
+            store,
+            key: opened.key,
+            index: Index::default(),
+            index_files: BTreeSet::new(),
+            damaged_indexes: Vec::new(),
+            packs: HashMap::new(),
+        })
     }
 
     /// Reads every index file and lists the packs.
@@ -176,15 +183,24 @@ fn presence(store: &Store, config: Option<Vec<u8>>, key_files: &[Listed], findin
             return Ok(config);
         }
     } else if key_files.is_empty() && there(Folder::Data)? == 0 {
-        let detail = "neither config nor keys nor packs are there: check the Repository's path, and that the volume or bucket is the right one";
+        let detail =
+            "neither config nor keys nor packs are there: check the Repository's path, and that the volume or bucket is the right one";
         return Err(Finding { kind: Cause::RepositoryNotFound, path: String::new(), detail: detail.to_owned() });
     } else {
         findings.add(Cause::RepositoryConfigMissing, "config", "it is missing while other files of the repository are there");
         if !key_files.is_empty() {
-            return Err(Finding { kind: Cause::RepositoryConfigMissing, path: "config".to_owned(), detail: "it is missing while other files of the repository are there".to_owned() });
+            return Err(Finding {
+                kind: Cause::RepositoryConfigMissing,
+                path: "config".to_owned(),
+                detail: "it is missing while other files of the repository are there".to_owned(),
+            });
         }
     }
-    Err(Finding { kind: Cause::KeysMissing, path: "keys".to_owned(), detail: "no key file is there while other files of the repository are: nobody can open it any more".to_owned() })
+    Err(Finding {
+        kind: Cause::KeysMissing,
+        path: "keys".to_owned(),
+        detail: "no key file is there while other files of the repository are: nobody can open it any more".to_owned(),
+    })
 }
 
 fn open_config(key: &Key, sealed: Vec<u8>) -> Result<Config, Finding> {

@@ -22,7 +22,10 @@ impl Repository {
         let missing = |detail: String| Finding { kind: Cause::SnapshotNotFound, path: format!("snapshots/{wanted}"), detail };
         let mut matching = listed.iter().map(|listed| listed.id).filter(|id| id.to_string().starts_with(wanted));
         let Some(id) = matching.next().filter(|_| !wanted.is_empty()) else {
-            return Err(missing(format!("the repository holds {} snapshots, and not this one: it was forgotten, or lies in another repository", listed.len())));
+            return Err(missing(format!(
+                "the repository holds {} snapshots, and not this one: it was forgotten, or lies in another repository",
+                listed.len()
+            )));
         };
         if matching.next().is_some() {
             return Err(missing("more than one snapshot begins like this: give more of the id".to_owned()));
@@ -41,7 +44,11 @@ impl Repository {
                 latest = Some((time, id, snapshot));
             }
         }
-        let none = || Finding { kind: Cause::SnapshotNotFound, path: "snapshots".to_owned(), detail: "the repository holds no snapshot".to_owned() };
+        let none = || Finding {
+            kind: Cause::SnapshotNotFound,
+            path: "snapshots".to_owned(),
+            detail: "the repository holds no snapshot".to_owned(),
+        };
         latest.map(|(_, id, snapshot)| (id, snapshot)).ok_or_else(none)
     }
 
@@ -61,7 +68,11 @@ impl Repository {
             let file = File::Named(Folder::Snapshots, listed.id);
             match self.store.get(file) {
                 Ok(bytes) if Id::of(&bytes) == listed.id => {}
-                Ok(bytes) => findings.add(Cause::UnneededDamage, &file.path(), &format!("another snapshot: its SHA-256 is not its name ({} bytes)", bytes.len())),
+                Ok(bytes) => findings.add(
+                    Cause::UnneededDamage,
+                    &file.path(),
+                    &format!("another snapshot: its SHA-256 is not its name ({} bytes)", bytes.len()),
+                ),
                 Err(StoreError::NotFound { .. }) => {}
                 Err(error) => {
                     findings.add(Cause::UnneededDamage, &file.path(), &format!("another snapshot: {error}"));

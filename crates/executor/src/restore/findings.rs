@@ -5,11 +5,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use backproof_api::{
-    Cause, Verdict,
-    cause::CauseClass,
-    report::Finding,
-};
+use backproof_api::{Cause, Verdict, cause::CauseClass, report::Finding};
 
 /// Up to how many findings of one kind are kept; all are counted.
 const KEPT_PER_KIND: u64 = 200;

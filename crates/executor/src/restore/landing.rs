@@ -16,7 +16,12 @@ pub(crate) enum Landing {
 }
 
 /// Finds it. `tree` gives the entries of a tree, or `None` if it is damaged.
-pub(crate) fn land(paths: &[String], selected: Option<&str>, root: Id, mut tree: impl FnMut(Id) -> Result<Option<Vec<Node>>, Finding>) -> Result<Landing, Finding> {
+pub(crate) fn land(
+    paths: &[String],
+    selected: Option<&str>,
+    root: Id,
+    mut tree: impl FnMut(Id) -> Result<Option<Vec<Node>>, Finding>,
+) -> Result<Landing, Finding> {
     if let Some(selected) = selected {
         return select(selected, root, tree);
     }
@@ -50,7 +55,11 @@ fn chain(steps: &[&[u8]], root: Id, tree: &mut impl FnMut(Id) -> Result<Option<V
 }
 
 fn select(selected: &str, root: Id, mut tree: impl FnMut(Id) -> Result<Option<Vec<Node>>, Finding>) -> Result<Landing, Finding> {
-    let missing = || Finding { kind: Cause::SnapshotNotFound, path: selected.to_owned(), detail: "the snapshot holds no such path; give one as restic shows it".to_owned() };
+    let missing = || Finding {
+        kind: Cause::SnapshotNotFound,
+        path: selected.to_owned(),
+        detail: "the snapshot holds no such path; give one as restic shows it".to_owned(),
+    };
     let steps: Vec<&[u8]> = selected.as_bytes().split(|byte| *byte == b'/').filter(|step| !step.is_empty()).collect();
     let mut at = root;
     for (number, step) in steps.iter().enumerate() {

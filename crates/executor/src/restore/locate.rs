@@ -76,7 +76,8 @@ pub(crate) fn settle(
             Again::Changed(how) => {
                 if !missing.is_empty() {
                     let affects = affected(&missing.iter().map(|missing| missing.number).collect());
-                    let detail = format!("{how}; meanwhile {} pieces of data are missing, of {affects}: run again when it is done", missing.len());
+                    let detail =
+                        format!("{how}; meanwhile {} pieces of data are missing, of {affects}: run again when it is done", missing.len());
                     findings.add(Cause::RepositoryChangedDuringRun, "", &detail);
                 }
                 break;
@@ -105,7 +106,11 @@ fn note(repository: &mut Repository, missing: &[Missing], findings: &Findings, a
                     findings.push(Finding { detail, ..finding });
                 }
                 let first = missing.iter().find(|missing| missing.why == *why).map(|missing| missing.id.to_string()).unwrap_or_default();
-                findings.add(Cause::BlobMissing, &format!("blob {first}"), &format!("{count} pieces of data are in no index, of {affects}"));
+                findings.add(
+                    Cause::BlobMissing,
+                    &format!("blob {first}"),
+                    &format!("{count} pieces of data are in no index, of {affects}"),
+                );
             }
             Why::NoPack(pack) => {
                 let path = pack_path(repository, *pack);
@@ -114,7 +119,11 @@ fn note(repository: &mut Repository, missing: &[Missing], findings: &Findings, a
             Why::ShortPack(pack) => {
                 let PackState::Truncated { size, expected } = repository.pack_state(*pack) else { continue };
                 let path = pack_path(repository, *pack);
-                findings.add(Cause::PackTruncated, &path, &format!("the pack has {size} bytes where the index says {expected}; it holds {count} pieces of data of {affects}"));
+                findings.add(
+                    Cause::PackTruncated,
+                    &path,
+                    &format!("the pack has {size} bytes where the index says {expected}; it holds {count} pieces of data of {affects}"),
+                );
             }
         }
     }
@@ -126,10 +135,16 @@ pub(crate) fn note_unneeded(repository: &mut Repository, needed: &BTreeSet<u32>,
         let detail = format!("{}; everything the snapshot needs is in other index files", finding.detail);
         findings.push(Finding { kind: Cause::UnneededDamage, path: finding.path, detail });
     }
-    for number in (0..repository.index.packs().len()).filter_map(|number| u32::try_from(number).ok()).filter(|number| !needed.contains(number)) {
+    for number in
+        (0..repository.index.packs().len()).filter_map(|number| u32::try_from(number).ok()).filter(|number| !needed.contains(number))
+    {
         match repository.pack_state(number) {
             PackState::Whole => {}
-            PackState::Missing => findings.add(Cause::UnneededDamage, &pack_path(repository, number), "a pack of the index is missing; the snapshot does not need it"),
+            PackState::Missing => findings.add(
+                Cause::UnneededDamage,
+                &pack_path(repository, number),
+                "a pack of the index is missing; the snapshot does not need it",
+            ),
             PackState::Truncated { size, expected } => {
                 let detail = format!("the pack has {size} bytes where the index says {expected}; the snapshot does not need it");
                 findings.add(Cause::UnneededDamage, &pack_path(repository, number), &detail);

@@ -17,9 +17,9 @@ mod write;
 use std::{path::PathBuf, process::ExitCode, sync::Arc};
 
 pub(crate) use findings::Findings;
-pub(crate) use steps::passwords;
 use readback::ReadBack;
 use reporting::{Destination, Run};
+pub(crate) use steps::passwords;
 
 use crate::{BAD_USAGE, store::Location};
 

@@ -5,7 +5,19 @@ use proptest::prelude::*;
 use super::*;
 
 fn entry(parent: u32, name: &str, kind: Kind, size: u64) -> Entry {
-    Entry { parent, name: name.as_bytes().into(), kind, mode: 0o644, mtime: None, uid: 0, gid: 0, size, content: 0..0, leader: None, extra: None }
+    Entry {
+        parent,
+        name: name.as_bytes().into(),
+        kind,
+        mode: 0o644,
+        mtime: None,
+        uid: 0,
+        gid: 0,
+        size,
+        content: 0..0,
+        leader: None,
+        extra: None,
+    }
 }
 
 fn ids(names: &[&str]) -> Vec<Id> {

@@ -105,6 +105,9 @@ mod tests {
         progress.begin(Step::ReadBack, 3, 100);
         progress.count(1, 40);
         let line: serde_json::Value = serde_json::from_str(&progress.line()).unwrap();
-        assert_eq!(line, serde_json::json!({ "progress": { "step": "readBack", "objects": 1, "objectsTotal": 3, "bytes": 40, "bytesTotal": 100 } }));
+        assert_eq!(
+            line,
+            serde_json::json!({ "progress": { "step": "readBack", "objects": 1, "objectsTotal": 3, "bytes": 40, "bytesTotal": 100 } })
+        );
     }
 }

@@ -63,7 +63,10 @@ pub(crate) fn granularity(target: &crate::target::Target) -> i128 {
     let Ok(stat) = tried else { return 1 };
     let actual = i128::from(stat.st_mtime) * 1_000_000_000 + i128::from(stat.st_mtime_nsec);
     let exact = i128::from(odd.tv_sec) * 1_000_000_000 + i128::from(odd.tv_nsec);
-    [1, 100, 1_000, 1_000_000, 10_000_000, 1_000_000_000, 2_000_000_000].into_iter().find(|step| exact.div_euclid(*step) * step == actual).unwrap_or(1)
+    [1, 100, 1_000, 1_000_000, 10_000_000, 1_000_000_000, 2_000_000_000]
+        .into_iter()
+        .find(|step| exact.div_euclid(*step) * step == actual)
+        .unwrap_or(1)
 }
 
 /// Reads back what `writer` wrote, and says how much was equal.
@@ -191,7 +194,14 @@ fn open(writer: &Writer<'_>, path: &[u8], entry: &Entry) -> Result<(OwnedFd, Opt
 }
 
 /// Where the content differs, if it does.
-fn same_content(writer: &Writer<'_>, entry: &Entry, unit: &Unit, file: &OwnedFd, buffer: &mut Vec<u8>, checked: &Checked) -> Result<Option<u64>, Errno> {
+fn same_content(
+    writer: &Writer<'_>,
+    entry: &Entry,
+    unit: &Unit,
+    file: &OwnedFd,
+    buffer: &mut Vec<u8>,
+    checked: &Checked,
+) -> Result<Option<u64>, Errno> {
     let mut offset = unit.offset;
     for blob in &writer.plan.blobs_of(entry)[unit.blobs.clone()] {
         let needed = &writer.plan.blobs[*blob as usize];
@@ -221,7 +231,14 @@ fn same_content(writer: &Writer<'_>, entry: &Entry, unit: &Unit, file: &OwnedFd,
 }
 
 /// Whether an entry is what was written. `place` is a file itself, or the directory that holds anything else.
-fn same_entry(writer: &Writer<'_>, entry: &Entry, number: u32, (place, stat): (&OwnedFd, &Stat), granularity: i128, differs: &dyn Fn(&str)) -> Result<bool, Errno> {
+fn same_entry(
+    writer: &Writer<'_>,
+    entry: &Entry,
+    number: u32,
+    (place, stat): (&OwnedFd, &Stat),
+    granularity: i128,
+    differs: &dyn Fn(&str),
+) -> Result<bool, Errno> {
     let mut equal = true;
     let mut expect = |holds: bool, what: &dyn Fn() -> String| {
         if !holds {
@@ -245,7 +262,9 @@ fn same_entry(writer: &Writer<'_>, entry: &Entry, number: u32, (place, stat): (&
         expect(mode == u32::from(wanted & 0o777), &|| format!("its mode is {mode:03o} where {:03o} was set", wanted & 0o777));
     }
     if let Some(mtime) = entry.mtime {
-        expect(same_time(mtime, stat, granularity), &|| format!("its modification time is {}.{:09} where {mtime} was set", stat.st_mtime, stat.st_mtime_nsec));
+        expect(same_time(mtime, stat, granularity), &|| {
+            format!("its modification time is {}.{:09} where {mtime} was set", stat.st_mtime, stat.st_mtime_nsec)
+        });
     }
     if let Some(leader) = entry.leader {
         let path = writer.plan.path(leader);
@@ -253,7 +272,9 @@ fn same_entry(writer: &Writer<'_>, entry: &Entry, number: u32, (place, stat): (&
         expect(other.st_ino == stat.st_ino, &|| format!("it is no other name of {}", writer.plan.shown(leader)));
     }
     writer.metadata.compare(entry, stat, &|| writer.plan.shown(number));
-    if matches!(entry.kind, Kind::CharacterDevice | Kind::BlockDevice) && Some(stat.st_rdev) != entry.extra.as_ref().map(|extra| extra.device) {
+    if matches!(entry.kind, Kind::CharacterDevice | Kind::BlockDevice)
+        && Some(stat.st_rdev) != entry.extra.as_ref().map(|extra| extra.device)
+    {
         writer.metadata.not_applied(NotApplied::Device, || writer.plan.shown(number));
     }
     Ok(equal)

@@ -64,7 +64,14 @@ static CURRENT: OnceLock<Arc<Run>> = OnceLock::new();
 
 impl Run {
     pub(crate) fn new(destination: Destination) -> Self {
-        Self { findings: Findings::default(), facts: Mutex::default(), progress: Arc::default(), destination, started: Instant::now(), reported: AtomicBool::new(false) }
+        Self {
+            findings: Findings::default(),
+            facts: Mutex::default(),
+            progress: Arc::default(),
+            destination,
+            started: Instant::now(),
+            reported: AtomicBool::new(false),
+        }
     }
 
     /// Changes the facts.
@@ -122,7 +129,11 @@ impl Run {
         };
         let value = |name: &str| std::env::var(name).unwrap_or_default();
         Report {
-            identity: Identity { session_uid: value("BACKPROOF_SESSION_UID"), attempt: value("BACKPROOF_ATTEMPT").parse().unwrap_or(0), component: value("BACKPROOF_COMPONENT") },
+            identity: Identity {
+                session_uid: value("BACKPROOF_SESSION_UID"),
+                attempt: value("BACKPROOF_ATTEMPT").parse().unwrap_or(0),
+                component: value("BACKPROOF_COMPONENT"),
+            },
             outcome: judged.verdict,
             cause: worst.map(|finding| finding.kind),
             error: worst.map(text),

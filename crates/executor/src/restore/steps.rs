@@ -42,7 +42,12 @@ pub(super) fn restore(args: &Args, location: &Location, run: &Run) -> Result<(),
     let mut repository = open(store, &passwords, run)?;
     let (id, snapshot) = repository.snapshot(&args.snapshot)?;
     run.facts(|facts| {
-        facts.snapshot = Some(SnapshotFacts { id: id.to_string(), time: Some(snapshot.time.clone()), host: snapshot.hostname.clone(), paths: snapshot.paths.clone() });
+        facts.snapshot = Some(SnapshotFacts {
+            id: id.to_string(),
+            time: Some(snapshot.time.clone()),
+            host: snapshot.hostname.clone(),
+            paths: snapshot.paths.clone(),
+        });
     });
     let claim = Claim::from_env();
     let target = Target::open(&args.target)?;
@@ -81,7 +86,8 @@ pub(super) fn restore(args: &Args, location: &Location, run: &Run) -> Result<(),
     let lengths: Vec<Option<u64>> = plan.blobs.iter().map(|blob| blob.copy.map(|copy| copy.plain())).collect();
     let destinations = Destinations::new(&plan, &lengths);
     let metadata = Metadata::new();
-    let writer = Writer::new(&plan, &destinations, &target, (&run.findings, &stop), &run.progress, &metadata, args.read_back != ReadBack::Off);
+    let writer =
+        Writer::new(&plan, &destinations, &target, (&run.findings, &stop), &run.progress, &metadata, args.read_back != ReadBack::Off);
     compare_sizes(&plan, &lengths, &writer, run);
     write(&mut repository, &writer, pieces, &missing, effort, id)?;
     if !stop.is_set() && args.read_back != ReadBack::Off {
@@ -112,13 +118,16 @@ pub(crate) fn passwords() -> Result<Vec<Vec<u8>>, Finding> {
         return Ok(vec![password.into_vec()]);
     }
     let missing = |what: &str| {
-        let detail = format!("{what}: put the repository's password into RESTIC_PASSWORD of the Secret that the Repository's encryptionSecret names (by hand: into the environment)");
+        let detail = format!(
+            "{what}: put the repository's password into RESTIC_PASSWORD of the Secret that the Repository's encryptionSecret names (by hand: into the environment)"
+        );
         Finding { kind: Cause::SecretMissing, path: "RESTIC_PASSWORD".to_owned(), detail }
     };
     let Some(folder) = std::env::var_os("BACKPROOF_ENCRYPTION_DIR").filter(|folder| !folder.is_empty()) else {
         return Err(missing("no password is given"));
     };
-    let password = std::fs::read(std::path::Path::new(&folder).join("RESTIC_PASSWORD")).map_err(|error| missing(&format!("the password's file cannot be read ({error})")))?;
+    let password = std::fs::read(std::path::Path::new(&folder).join("RESTIC_PASSWORD"))
+        .map_err(|error| missing(&format!("the password's file cannot be read ({error})")))?;
     let trimmed = password.trim_ascii_end().to_vec();
     if trimmed.is_empty() {
         return Err(missing("the password is empty"));
@@ -127,7 +136,13 @@ pub(crate) fn passwords() -> Result<Vec<Vec<u8>>, Finding> {
 }
 
 /// Where every blob of the plan is read from, and which are nowhere.
-fn find_blobs(repository: &mut Repository, plan: &mut Plan, snapshot: Id, run: &Run, packs: &mut BTreeSet<u32>) -> Result<(Vec<Piece>, Vec<Missing>), Finding> {
+fn find_blobs(
+    repository: &mut Repository,
+    plan: &mut Plan,
+    snapshot: Id,
+    run: &Run,
+    packs: &mut BTreeSet<u32>,
+) -> Result<(Vec<Piece>, Vec<Missing>), Finding> {
     let wanted: Vec<(u32, Id)> = (0..).zip(plan.blobs.iter().map(|blob| blob.id)).collect();
     let (mut pieces, missing) = locate(repository, BlobKind::Data, &wanted);
     let (found, missing) = settle(repository, BlobKind::Data, missing, snapshot, &run.findings, |numbers| plan.affected(numbers))?;
@@ -158,14 +173,25 @@ fn compare_sizes(plan: &Plan, lengths: &[Option<u64>], writer: &Writer<'_>, run:
         if let Some(total) = total
             && total != entry.size
         {
-            run.findings.add(Cause::TreeInvalid, &plan.shown(number), &format!("the directory says {} bytes, its content has {total}", entry.size));
+            run.findings.add(
+                Cause::TreeInvalid,
+                &plan.shown(number),
+                &format!("the directory says {} bytes, its content has {total}", entry.size),
+            );
             writer.mark(number, BROKEN);
         }
     }
 }
 
 /// Writes everything; what turns out to be gone is looked for again.
-fn write(repository: &mut Repository, writer: &Writer<'_>, mut pieces: Vec<Piece>, missing: &[Missing], effort: Effort, snapshot: Id) -> Result<(), Finding> {
+fn write(
+    repository: &mut Repository,
+    writer: &Writer<'_>,
+    mut pieces: Vec<Piece>,
+    missing: &[Missing],
+    effort: Effort,
+    snapshot: Id,
+) -> Result<(), Finding> {
     let counts = writer.plan.counts();
     writer.progress.begin(Step::Restore, counts.files, counts.bytes);
     writer.directories();
@@ -175,7 +201,8 @@ fn write(repository: &mut Repository, writer: &Writer<'_>, mut pieces: Vec<Piece
     while !pieces.is_empty() && !writer.stop.is_set() {
         let gone = write_pieces(repository, writer, std::mem::take(&mut pieces), effort);
         gone.iter().filter_map(Missing::pack).for_each(|pack| repository.forget_pack(pack));
-        let (found, missing) = settle(repository, BlobKind::Data, gone, snapshot, writer.findings, |numbers| writer.plan.affected(numbers))?;
+        let (found, missing) =
+            settle(repository, BlobKind::Data, gone, snapshot, writer.findings, |numbers| writer.plan.affected(numbers))?;
         missing.iter().for_each(|missing| writer.lose(&mut hand, missing.number));
         pieces = found;
     }
@@ -248,5 +275,9 @@ fn prove(args: &Args, writer: &Writer<'_>, granularity: i128, effort: Effort, ru
 }
 
 fn target_lost(target: &Target, errno: rustix::io::Errno) -> Finding {
-    Finding { kind: crate::target::cause_of(errno), path: target.shown(), detail: format!("the target could not write everything to its disk: {errno}") }
+    Finding {
+        kind: crate::target::cause_of(errno),
+        path: target.shown(),
+        detail: format!("the target could not write everything to its disk: {errno}"),
+    }
 }

@@ -130,7 +130,11 @@ impl Walk<'_> {
                     Ok(tree) => {
                         read.lock().unwrap_or_else(PoisonError::into_inner).insert(piece.id, tree.nodes);
                     }
-                    Err(error) => self.findings.add(Cause::TreeInvalid, place, &format!("tree {} is sound, and cannot be parsed: {error}", piece.id.short())),
+                    Err(error) => self.findings.add(
+                        Cause::TreeInvalid,
+                        place,
+                        &format!("tree {} is sound, and cannot be parsed: {error}", piece.id.short()),
+                    ),
                 }
             }
             Got::Damaged(copy, fault) => {
@@ -244,7 +248,13 @@ mod tests {
 
     #[test]
     fn modes_come_from_go() {
-        for (go, linux) in [(0o644, 0o644), (1 << 31 | 0o755, 0o755), (1 << 23 | 0o755, 0o4755), (1 << 31 | 1 << 22 | 0o775, 0o2775), (1 << 31 | 1 << 20 | 0o777, 0o1777)] {
+        for (go, linux) in [
+            (0o644, 0o644),
+            (1 << 31 | 0o755, 0o755),
+            (1 << 23 | 0o755, 0o4755),
+            (1 << 31 | 1 << 22 | 0o775, 0o2775),
+            (1 << 31 | 1 << 20 | 0o777, 0o1777),
+        ] {
             assert_eq!(mode_of(go), linux, "{go:o}");
         }
     }

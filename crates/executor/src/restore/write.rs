@@ -57,7 +57,15 @@ pub(crate) struct Writer<'a> {
 pub(crate) struct Hand(Option<(u32, OwnedFd)>);
 
 impl<'a> Writer<'a> {
-    pub(crate) fn new(plan: &'a Plan, destinations: &'a Destinations, target: &'a Target, (findings, stop): (&'a Findings, &'a Stop), progress: &'a Progress, metadata: &'a Metadata, flush: bool) -> Self {
+    pub(crate) fn new(
+        plan: &'a Plan,
+        destinations: &'a Destinations,
+        target: &'a Target,
+        (findings, stop): (&'a Findings, &'a Stop),
+        progress: &'a Progress,
+        metadata: &'a Metadata,
+        flush: bool,
+    ) -> Self {
         let left = plan.entries.iter().map(|entry| AtomicU32::new(entry.content.end - entry.content.start)).collect();
         let states = plan.entries.iter().map(|_| AtomicU8::new(0)).collect();
         Self { plan, destinations, target, findings, stop, progress, metadata, flush, left, states }
@@ -205,7 +213,12 @@ impl<'a> Writer<'a> {
 
     /// Files without content.
     pub(crate) fn empty_files(&self, readers: usize) {
-        let empty: Vec<u32> = self.plan.numbered().filter(|(_, entry)| entry.kind == Kind::File && entry.leader.is_none() && entry.content.is_empty()).map(|(number, _)| number).collect();
+        let empty: Vec<u32> = self
+            .plan
+            .numbered()
+            .filter(|(_, entry)| entry.kind == Kind::File && entry.leader.is_none() && entry.content.is_empty())
+            .map(|(number, _)| number)
+            .collect();
         let next = AtomicUsize::new(0);
         std::thread::scope(|scope| {
             for _ in 0..readers.min(empty.len() / 64 + 1) {
@@ -223,8 +236,11 @@ impl<'a> Writer<'a> {
 
     /// Other names of files, then special files, then symbolic links: from here on the target holds something to follow.
     pub(crate) fn names_and_links(&self) {
-        let kinds: [fn(&Entry) -> bool; 3] =
-            [|entry| entry.leader.is_some(), |entry| !matches!(entry.kind, Kind::Directory | Kind::File | Kind::Symlink), |entry| entry.kind == Kind::Symlink];
+        let kinds: [fn(&Entry) -> bool; 3] = [
+            |entry| entry.leader.is_some(),
+            |entry| !matches!(entry.kind, Kind::Directory | Kind::File | Kind::Symlink),
+            |entry| entry.kind == Kind::Symlink,
+        ];
         for wanted in kinds {
             for (number, entry) in self.plan.numbered().filter(|(_, entry)| wanted(entry)) {
                 if self.stop.is_set() {
@@ -305,7 +321,8 @@ impl<'a> Writer<'a> {
     /// Gives directories the modes under which even we cannot enter them; says whether there were any.
     pub(crate) fn closed_directories(&self) -> bool {
         let mut any = false;
-        for (number, entry) in self.plan.numbered().rev().filter(|(_, entry)| entry.kind == Kind::Directory && entry.mode & 0o700 != 0o700) {
+        for (number, entry) in self.plan.numbered().rev().filter(|(_, entry)| entry.kind == Kind::Directory && entry.mode & 0o700 != 0o700)
+        {
             if self.state(number) & (FAILED | LEFT_OUT) != 0 {
                 continue;
             }

@@ -54,10 +54,14 @@ impl Bucket {
     pub(super) fn get(&self, file: File) -> Result<Vec<u8>, StoreError> {
         let path = file.path();
         self.runtime.block_on(async {
-            let answer = self.objects.get_opts(&self.locate(&path), GetOptions::default()).await.map_err(|error| classify(&path, &error))?;
+            let answer =
+                self.objects.get_opts(&self.locate(&path), GetOptions::default()).await.map_err(|error| classify(&path, &error))?;
             let size = answer.meta.size;
             if size > WHOLE_FILE_LIMIT {
-                return Err(StoreError::Strange { path, text: format!("it is larger than {WHOLE_FILE_LIMIT} bytes, which no backup tool writes") });
+                return Err(StoreError::Strange {
+                    path,
+                    text: format!("it is larger than {WHOLE_FILE_LIMIT} bytes, which no backup tool writes"),
+                });
             }
             let bytes = answer.bytes().await.map_err(|error| classify(&path, &error))?;
             if bytes.len() as u64 != size {
@@ -95,7 +99,11 @@ fn classify(path: &str, error: &object_store::Error) -> StoreError {
     let text = chain(error);
     if matches!(error, Error::NotFound { .. }) {
         // A bucket that does not exist answers 404 as well; that is no missing file.
-        return if text.contains("NoSuchBucket") || text.contains("ContainerNotFound") { StoreError::Unreachable { path, text } } else { StoreError::NotFound { path } };
+        return if text.contains("NoSuchBucket") || text.contains("ContainerNotFound") {
+            StoreError::Unreachable { path, text }
+        } else {
+            StoreError::NotFound { path }
+        };
     }
     // A listing that is refused comes as a general error; only its text tells.
     let refused = ["403 Forbidden", "401 Unauthorized"].iter().any(|status| text.contains(status));

@@ -78,7 +78,10 @@ impl Directory {
         let mut bytes = Vec::new();
         opened.take(WHOLE_FILE_LIMIT + 1).read_to_end(&mut bytes).map_err(|error| self.classify(&path, &error))?;
         if bytes.len() as u64 > WHOLE_FILE_LIMIT {
-            return Err(StoreError::Strange { path, text: format!("it is larger than {WHOLE_FILE_LIMIT} bytes, which no backup tool writes") });
+            return Err(StoreError::Strange {
+                path,
+                text: format!("it is larger than {WHOLE_FILE_LIMIT} bytes, which no backup tool writes"),
+            });
         }
         Ok(bytes)
     }

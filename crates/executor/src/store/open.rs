@@ -50,9 +50,13 @@ impl std::str::FromStr for Location {
         if text.starts_with('/') {
             return Ok(Self::Directory(text.into()));
         }
-        let url = Url::parse(text).map_err(|error| format!("{text:?} is no URL ({error}); give file:///DIR, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX"))?;
+        let url = Url::parse(text).map_err(|error| {
+            format!("{text:?} is no URL ({error}); give file:///DIR, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX")
+        })?;
         let provider = match url.scheme() {
-            "file" => return url.to_file_path().map(Self::Directory).map_err(|()| format!("{text:?} names no directory; give file:///DIR")),
+            "file" => {
+                return url.to_file_path().map(Self::Directory).map_err(|()| format!("{text:?} names no directory; give file:///DIR"));
+            }
             "s3" => Provider::S3,
             "gs" => Provider::Gcs,
             "az" => Provider::Azure,
@@ -92,7 +96,11 @@ fn open_bucket(provider: Provider, bucket: &str, prefix: &str, secrets: Option<&
     let _ = rustls::crypto::ring::default_provider().install_default();
     let nothing = BTreeMap::new();
     let secrets = secrets.unwrap_or(&nothing);
-    let unusable = |error: &dyn std::fmt::Display| Finding { kind: Cause::StorageUnreachable, path: bucket.to_owned(), detail: format!("the storage's settings cannot be used: {error}") };
+    let unusable = |error: &dyn std::fmt::Display| Finding {
+        kind: Cause::StorageUnreachable,
+        path: bucket.to_owned(),
+        detail: format!("the storage's settings cannot be used: {error}"),
+    };
     let options = client_options(secrets).map_err(|error| unusable(&error))?;
     let prefix = Path::parse(prefix).map_err(|error| unusable(&error))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(|error| unusable(&error))?;
@@ -103,7 +111,12 @@ fn open_bucket(provider: Provider, bucket: &str, prefix: &str, secrets: Option<&
     Ok(Store::Cloud(cloud::Bucket::new(objects, prefix, runtime)))
 }
 
-fn build(provider: Provider, bucket: &str, options: ClientOptions, secrets: &BTreeMap<String, String>) -> object_store::Result<Arc<dyn ObjectStore>> {
+fn build(
+    provider: Provider,
+    bucket: &str,
+    options: ClientOptions,
+    secrets: &BTreeMap<String, String>,
+) -> object_store::Result<Arc<dyn ObjectStore>> {
     Ok(match provider {
         Provider::S3 => {
             let mut builder = AmazonS3Builder::from_env().with_client_options(options);

@@ -29,7 +29,11 @@ const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CL
 impl Target {
     /// Opens a directory, made if it does not exist.
     pub(crate) fn open(dir: &Path) -> Result<Self, Finding> {
-        let failed = |errno: Errno, what: &str| Finding { kind: cause_of(errno), path: dir.display().to_string(), detail: format!("{what}: {errno}") };
+        let failed = |errno: Errno, what: &str| Finding {
+            kind: cause_of(errno),
+            path: dir.display().to_string(),
+            detail: format!("{what}: {errno}"),
+        };
         if let Err(error) = fs::create_dir(dir)
             && error.kind() != std::io::ErrorKind::AlreadyExists
         {

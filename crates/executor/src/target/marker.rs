@@ -39,7 +39,11 @@ pub(crate) enum Tenure {
 
 /// Whose the target is.
 pub(super) fn tenure(target: &Target, claim: &Claim) -> Result<Tenure, Finding> {
-    let failed = |errno: Errno| Finding { kind: cause_of(errno), path: target.shown(), detail: format!("the target directory cannot be listed: {errno}") };
+    let failed = |errno: Errno| Finding {
+        kind: cause_of(errno),
+        path: target.shown(),
+        detail: format!("the target directory cannot be listed: {errno}"),
+    };
     let folder = target.at(b"", OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).map_err(failed)?;
     let mut marked = false;
     let mut other = None;
@@ -61,7 +65,9 @@ pub(super) fn tenure(target: &Target, claim: &Claim) -> Result<Tenure, Finding> 
             "it holds {other:?}, restored for the claim with UID {:?}; this run is for {:?}. Give an empty volume, or empty this one",
             found.claim, claim.claim
         )),
-        None => Tenure::Foreign(format!("it holds {other:?} and no readable {MARKER}, so Backproof did not put it there. Give an empty volume, or empty this one")),
+        None => Tenure::Foreign(format!(
+            "it holds {other:?} and no readable {MARKER}, so Backproof did not put it there. Give an empty volume, or empty this one"
+        )),
     })
 }
 
@@ -89,6 +95,10 @@ pub(super) fn write(target: &Target, claim: &Claim) -> Result<(), Finding> {
     };
     attempt().map_err(|errno| {
         let me = rustix::process::geteuid().as_raw();
-        Finding { kind: cause_of(errno), path: format!("{}/{MARKER}", target.shown()), detail: format!("uid {me} cannot write the marker to the target: {errno}") }
+        Finding {
+            kind: cause_of(errno),
+            path: format!("{}/{MARKER}", target.shown()),
+            detail: format!("uid {me} cannot write the marker to the target: {errno}"),
+        }
     })
 }

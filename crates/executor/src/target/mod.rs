@@ -56,7 +56,10 @@ impl Target {
         match &tenure {
             Tenure::Free => Ok(tenure),
             Tenure::Ours if !claim.claim.is_empty() || replace => Ok(tenure),
-            Tenure::Ours => Err(refused("it holds what an earlier restore by hand left; give --replace to have that removed first, or an empty directory".to_owned())),
+            Tenure::Ours => Err(refused(
+                "it holds what an earlier restore by hand left; give --replace to have that removed first, or an empty directory"
+                    .to_owned(),
+            )),
             Tenure::Foreign(why) => Err(refused(why.clone())),
         }
     }

@@ -63,7 +63,7 @@ fn wiping_follows_no_link_and_gets_through_what_was_restored() {
         deep.push("d");
         fs::create_dir(&deep).unwrap();
     }
-    fs::set_permissions(inside.join("a/b"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(inside.join("a/b"), fs::Permissions::from_mode(0o0)).unwrap();
     fs::create_dir(inside.join("lost+found")).unwrap();
     let target = Target::open(&inside).unwrap();
     marker::write(&target, &claim("a")).unwrap();
@@ -101,7 +101,16 @@ fn target_and_repository_do_not_overlap() {
     fs::create_dir_all(path("repo/sub")).unwrap();
     fs::create_dir_all(path("other")).unwrap();
     symlink(path("repo"), path("alias")).unwrap();
-    for (target, refused) in [("repo", true), ("repo/sub", true), ("repo/new", true), (".", true), ("alias", true), ("alias/new/er", true), ("other", false), ("repo2", false)] {
+    for (target, refused) in [
+        ("repo", true),
+        ("repo/sub", true),
+        ("repo/new", true),
+        (".", true),
+        ("alias", true),
+        ("alias/new/er", true),
+        ("other", false),
+        ("repo2", false),
+    ] {
         assert_eq!(refuse_overlap(&path("repo"), &path(target)).is_err(), refused, "{target}");
     }
 }

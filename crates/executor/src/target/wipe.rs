@@ -37,7 +37,8 @@ pub(super) fn wipe(target: &Target, tick: &dyn Fn()) -> Result<(), Finding> {
             continue;
         }
         let Some(Level { folder, .. }) = stack.last() else { break };
-        let stat = rustix::fs::statat(folder, name.as_slice(), AtFlags::SYMLINK_NOFOLLOW).map_err(|errno| refused(target, &name, errno, None))?;
+        let stat =
+            rustix::fs::statat(folder, name.as_slice(), AtFlags::SYMLINK_NOFOLLOW).map_err(|errno| refused(target, &name, errno, None))?;
         if stat.st_dev != device {
             let detail = format!("{:?} is another file system mounted inside the target: unmount it", String::from_utf8_lossy(&name));
             return Err(Finding { kind: Cause::TargetNotWipeable, path: target.shown(), detail });
@@ -54,7 +55,8 @@ pub(super) fn wipe(target: &Target, tick: &dyn Fn()) -> Result<(), Finding> {
             let top = stack.first().map(|level| &level.folder);
             let from = stack.last().map(|level| &level.folder);
             if let (Some(top), Some(from)) = (top, from) {
-                rustix::fs::renameat(from, name.as_slice(), top, moved.as_str()).map_err(|errno| refused(target, &name, errno, Some(stat.st_uid)))?;
+                rustix::fs::renameat(from, name.as_slice(), top, moved.as_str())
+                    .map_err(|errno| refused(target, &name, errno, Some(stat.st_uid)))?;
             }
             if let Some(Level { left: Some(left), .. }) = stack.first_mut() {
                 left.push(moved.into_bytes());
@@ -112,7 +114,9 @@ fn remove(target: &Target, folder: &OwnedFd, name: &[u8], flags: AtFlags) -> Res
 fn refused(target: &Target, name: &[u8], errno: Errno, owner: Option<u32>) -> Finding {
     let me = rustix::process::geteuid().as_raw();
     let name = String::from_utf8_lossy(name);
-    let owner = owner.map_or(String::new(), |uid| format!(" Its directory belongs to uid {uid}: run the Job as that uid (securityContext.runAsUser: {uid}), or empty the volume."));
+    let owner = owner.map_or(String::new(), |uid| {
+        format!(" Its directory belongs to uid {uid}: run the Job as that uid (securityContext.runAsUser: {uid}), or empty the volume.")
+    });
     let detail = format!("uid {me} cannot remove {name:?}, which an earlier run restored: {errno}.{owner}");
     Finding { kind: Cause::TargetNotWipeable, path: target.shown(), detail }
 }

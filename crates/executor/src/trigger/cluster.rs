@@ -110,7 +110,8 @@ impl Cluster {
     /// The sessions of the namespace, and the Snapshots this request may choose from.
     pub(super) async fn list(&self, request: &Request) -> Result<Listed, Failure> {
         let sessions = self.pages("list BackupVerificationSessions", |_: &BackupVerificationSession| true).await?;
-        let snapshots = self.pages("list Snapshots", |snapshot: &Snapshot| is_candidate(snapshot, &request.repository, &request.session)).await?;
+        let snapshots =
+            self.pages("list Snapshots", |snapshot: &Snapshot| is_candidate(snapshot, &request.repository, &request.session)).await?;
         Ok(Listed { sessions, snapshots })
     }
 
@@ -139,7 +140,8 @@ impl Cluster {
             Err(kube::Error::Api(status)) if status.code == 409 && status.reason == "AlreadyExists" => {
                 // A list by name needs no right beyond the one to list.
                 let named = ListParams::default().fields(&format!("metadata.name={name}"));
-                let found = api.list(&named).await.map_err(failed(format!("look at BackupVerificationSession {}/{name}", self.namespace)))?;
+                let found =
+                    api.list(&named).await.map_err(failed(format!("look at BackupVerificationSession {}/{name}", self.namespace)))?;
                 found.items.into_iter().next().map(|other| Created::Taken(Box::new(other))).ok_or(Failure::Vanished(name))
             }
             Err(error) => Err(failed(format!("create BackupVerificationSession {}/{name}", self.namespace))(error)),
@@ -168,7 +170,11 @@ fn warning(request: &Request, cronjob: &str, reason: &str, message: &str, now: T
         note.pop();
     }
     Event {
-        metadata: ObjectMeta { name: Some(format!("{cronjob}.{hash}")), namespace: Some(request.namespace.clone()), ..ObjectMeta::default() },
+        metadata: ObjectMeta {
+            name: Some(format!("{cronjob}.{hash}")),
+            namespace: Some(request.namespace.clone()),
+            ..ObjectMeta::default()
+        },
         involved_object: ObjectReference {
             api_version: Some("core.kubestash.com/v1alpha1".to_owned()),
             kind: Some(request.invoker_kind.clone()),
@@ -231,7 +237,9 @@ mod tests {
             let status = kube::core::Status::failure("no", "Reason").with_code(code).boxed();
             failed("x")(kube::Error::Api(status))
         };
-        for (code, passes, refusal) in [(403, false, true), (400, false, true), (422, false, true), (429, true, false), (500, true, false), (503, true, false)] {
+        for (code, passes, refusal) in
+            [(403, false, true), (400, false, true), (422, false, true), (429, true, false), (500, true, false), (503, true, false)]
+        {
             assert_eq!((status(code).may_pass(), status(code).is_refusal()), (passes, refusal), "{code}");
         }
     }

@@ -129,7 +129,10 @@ async fn once(cluster: &Cluster, request: &Request) -> Result<Ended, Failure> {
             Action::Warn { reason, message } => return Ok(Ended::Warned { reason, message }),
             Action::Create(session) => match cluster.create(&session).await? {
                 Created::Now(name) => {
-                    return Ok(Ended::Silently(format!("made BackupVerificationSession {}/{name} for tick {}", request.namespace, request.tick.key)));
+                    return Ok(Ended::Silently(format!(
+                        "made BackupVerificationSession {}/{name} for tick {}",
+                        request.namespace, request.tick.key
+                    )));
                 }
                 // Somebody was faster: with this tick that is success, with another the next name is tried.
                 Created::Taken(other) => listed.sessions.push(*other),

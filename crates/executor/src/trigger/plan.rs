@@ -1,8 +1,7 @@
 //! What a tick leads to, decided from what was listed. No client, no clock.
 
 use backproof_api::{
-    BackupVerificationSession, BackupVerificationSessionSpec, Snapshot, SnapshotPhase, labels, names,
-    run::PinnedRun,
+    BackupVerificationSession, BackupVerificationSessionSpec, Snapshot, SnapshotPhase, labels, names, run::PinnedRun,
     shared::TypedLocalObjectReference,
 };
 use jiff::Timestamp;
@@ -75,7 +74,10 @@ impl Tick {
     /// The tick a Job stands for. A CronJob names its Jobs after itself and the scheduled minute; a Job made by hand has
     /// another name and counts as scheduled now.
     pub(crate) fn of(cronjob: &str, job: &str, now: i64) -> Self {
-        let minutes = job.strip_prefix(cronjob).and_then(|rest| rest.strip_prefix('-')).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
+        let minutes = job
+            .strip_prefix(cronjob)
+            .and_then(|rest| rest.strip_prefix('-'))
+            .filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
         let scheduled = minutes.and_then(|digits| digits.parse::<i64>().ok()).and_then(|minutes| minutes.checked_mul(60));
         match scheduled.filter(|at| (now - PAST_LIMIT_SECONDS..=now + FUTURE_LIMIT_SECONDS).contains(at)) {
             Some(at) => Self { key: format!("{cronjob}/{at}"), at },
@@ -178,7 +180,9 @@ pub(crate) fn is_candidate(snapshot: &Snapshot, repository: &str, session: &str)
 }
 
 fn newest<'a>(snapshots: &'a [Snapshot], request: &Request) -> Option<&'a Snapshot> {
-    let time = |snapshot: &Snapshot| snapshot.status.as_ref().and_then(|status| status.snapshot_time.as_ref()).map_or(Timestamp::MIN, |time| time.0);
+    let time = |snapshot: &Snapshot| {
+        snapshot.status.as_ref().and_then(|status| status.snapshot_time.as_ref()).map_or(Timestamp::MIN, |time| time.0)
+    };
     snapshots
         .iter()
         .filter(|snapshot| is_candidate(snapshot, &request.repository, &request.session))

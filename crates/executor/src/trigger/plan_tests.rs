@@ -50,7 +50,8 @@ fn snapshots() -> Vec<Snapshot> {
     ]
 }
 
-const ABOUT: &str = "spec: {invoker: {apiGroup: core.kubestash.com, kind: BackupConfiguration, name: sample-backup}, session: freq, repository: repo}";
+const ABOUT: &str =
+    "spec: {invoker: {apiGroup: core.kubestash.com, kind: BackupConfiguration, name: sample-backup}, session: freq, repository: repo}";
 
 #[test]
 fn a_tick_makes_this_session() {
@@ -94,14 +95,16 @@ fn what_else_is_there_decides() {
     let free = "create repo-freq-1730205000 of \"b-new\"";
     let unfinished = format!("metadata: {{name: x}}\n{ABOUT}");
     let started = format!("metadata: {{name: x}}\n{ABOUT}\nstatus: {{phase: Running, run: {{restoreSession: {{name: x, uid: u}}}}}}");
-    let started_by_annotation =
-        format!("metadata: {{name: x, annotations: {{backproof.dev/run: '{{\"restoreSession\": {{\"name\": \"x\", \"uid\": \"u\"}}}}'}}}}\n{ABOUT}\nstatus: {{phase: Running}}");
+    let started_by_annotation = format!(
+        "metadata: {{name: x, annotations: {{backproof.dev/run: '{{\"restoreSession\": {{\"name\": \"x\", \"uid\": \"u\"}}}}'}}}}\n{ABOUT}\nstatus: {{phase: Running}}"
+    );
     let pinned = format!("metadata: {{name: x}}\n{ABOUT}\nstatus: {{phase: Running, run: {{started: now}}}}");
     let done = |phase: &str| format!("metadata: {{name: x}}\n{ABOUT}\nstatus: {{phase: {phase}}}");
     let other_repository = format!("metadata: {{name: x}}\n{}", ABOUT.replace("repository: repo", "repository: other"));
     let other_invoker = format!("metadata: {{name: x}}\n{}", ABOUT.replace("kind: BackupConfiguration", "kind: BackupBatch"));
     let ours = format!("metadata: {{name: y, annotations: {{backproof.dev/tick: cron/{AT}}}}}\n{ABOUT}\nstatus: {{phase: Failed}}");
-    let name_taken = format!("metadata: {{name: repo-freq-{AT}, annotations: {{backproof.dev/tick: other/{AT}}}}}\n{other_repository}").replace("metadata: {name: x}\n", "");
+    let name_taken = format!("metadata: {{name: repo-freq-{AT}, annotations: {{backproof.dev/tick: other/{AT}}}}}\n{other_repository}")
+        .replace("metadata: {name: x}\n", "");
     let waits = "no session made: BackupVerificationSession demo/x still waits for its turn (concurrencyPolicy)";
     let busy = "no session made: BackupVerificationSession demo/x is unfinished (concurrencyPolicy)";
 
@@ -132,7 +135,10 @@ fn what_else_is_there_decides() {
 
 #[test]
 fn without_a_good_snapshot_nothing_is_made_but_said() {
-    let failed = vec![snapshot("c-failed", "repo", "freq", "Failed", "\"2024-10-29T01:00:00Z\""), snapshot("d", "other", "freq", "Succeeded", "null")];
+    let failed = vec![
+        snapshot("c-failed", "repo", "freq", "Failed", "\"2024-10-29T01:00:00Z\""),
+        snapshot("d", "other", "freq", "Succeeded", "null"),
+    ];
     let listed = Listed { sessions: Vec::new(), snapshots: failed };
     assert_eq!(
         line(plan(&listed, &request(Policy::Allow, SnapshotSource::Objects))),
@@ -155,7 +161,8 @@ fn equal_times_are_told_apart_by_name() {
 
 #[test]
 fn names_run_out_after_a_minute() {
-    let taken: Vec<_> = (0..60).map(|second| format!("metadata: {{name: repo-freq-{}}}\nspec: {{repository: other}}", AT + second)).collect();
+    let taken: Vec<_> =
+        (0..60).map(|second| format!("metadata: {{name: repo-freq-{}}}\nspec: {{repository: other}}", AT + second)).collect();
     let taken: Vec<_> = taken.iter().map(String::as_str).collect();
     for (count, expected) in [(59, "create repo-freq-1730205059 of \"b-new\""), (60, "NoFreeSessionName")] {
         let listed = Listed { sessions: sessions(&taken[..count]), snapshots: snapshots() };

@@ -85,7 +85,9 @@ fn every_damage_is_called_what_it_is() {
     let mut cases = table::recipes();
     cases.extend(special::cases());
     // Those that make restic wait come first, so that their waiting overlaps with everything else.
-    cases.sort_by_key(|case| !(case.name.contains("data") || case.name.contains("tree") || case.name.contains("pack") || case.name.contains("lock")));
+    cases.sort_by_key(|case| {
+        !(case.name.contains("data") || case.name.contains("tree") || case.name.contains("pack") || case.name.contains("lock"))
+    });
     let red = cases.iter().filter(|case| case.expected.outcome == Verdict::VerificationFailed).count();
     assert!(cases.len() >= 40 && red >= 24, "{} cases, {red} red", cases.len());
 
@@ -164,8 +166,10 @@ fn try_case(case: &Case, sample: &Sample, directory: &Path) -> Result<Opinion, S
 /// Whether a person can find what is damaged by the sentence: it holds the beginning of a file's name, or names what is
 /// there only once.
 fn names_a_file(sentence: &str, repository: &Path) -> bool {
-    let named = |path: &Path| path.file_name().and_then(|name| name.to_str()).is_some_and(|name| sentence.contains(name.get(..8).unwrap_or(name)));
-    ["config", "key", "root", "directory"].iter().any(|word| sentence.contains(word)) || listing::full(repository).keys().any(|path| named(path))
+    let named =
+        |path: &Path| path.file_name().and_then(|name| name.to_str()).is_some_and(|name| sentence.contains(name.get(..8).unwrap_or(name)));
+    ["config", "key", "root", "directory"].iter().any(|word| sentence.contains(word))
+        || listing::full(repository).keys().any(|path| named(path))
 }
 
 /// restic knows two answers: an inconclusive run is a difference in any case.
@@ -194,7 +198,8 @@ pub(crate) fn sabotage(recipe: &str, repository: &Path, donor: &Path, snapshot: 
 fn damage_at_random_places_is_never_green_with_a_wrong_tree() {
     let scratch = tempfile::tempdir().expect("a directory");
     let sample = sample::make(scratch.path(), 2);
-    let files: Vec<_> = listing::full(&sample.repository).into_iter().filter(|(_, line)| line.starts_with("file")).map(|(path, _)| path).collect();
+    let files: Vec<_> =
+        listing::full(&sample.repository).into_iter().filter(|(_, line)| line.starts_with("file")).map(|(path, _)| path).collect();
     let wrong = Mutex::new(Vec::new());
     let (next, verified, failed) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
     std::thread::scope(|scope| {
@@ -221,7 +226,9 @@ fn damage_at_random_places_is_never_green_with_a_wrong_tree() {
                             let tree = listing::difference(&sample.source, &listing::restored(&target));
                             match told.outcome {
                                 Verdict::Verified => verified.fetch_add(1, Ordering::Relaxed),
-                                Verdict::VerificationFailed | Verdict::Inconclusive | Verdict::Skipped => failed.fetch_add(1, Ordering::Relaxed),
+                                Verdict::VerificationFailed | Verdict::Inconclusive | Verdict::Skipped => {
+                                    failed.fetch_add(1, Ordering::Relaxed)
+                                }
                             };
                             if told.outcome == Verdict::Verified && !tree.is_empty() {
                                 Some(format!("Verified, but {}", tree.join("; ")))

@@ -122,7 +122,9 @@ fn spring(trap: &Trap, directory: &Path) -> Result<(), String> {
     let snapshot = (trap.set)(&mut forge, &place);
     let before = (listing::full(&repository), outside(directory, &target));
 
-    let outcome = Run { small_target: trap.small_target, arguments: trap.arguments, ..Run::new(&repository, &snapshot, PASSWORD, target.clone()) }.finish();
+    let outcome =
+        Run { small_target: trap.small_target, arguments: trap.arguments, ..Run::new(&repository, &snapshot, PASSWORD, target.clone()) }
+            .finish();
 
     let after = (listing::full(&repository), outside(directory, &target));
     let mut changed = listing::difference(&before.0, &after.0);

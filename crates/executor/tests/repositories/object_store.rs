@@ -26,7 +26,11 @@ const PASSWORD: &str = "proof";
 /// One of the programs that `make tools` builds.
 fn versitygw() -> PathBuf {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let cache = || set("BACKPROOF_CACHE").or_else(|| set("XDG_CACHE_HOME").map(|cache| cache.join("backproof"))).or_else(|| set("HOME").map(|home| home.join(".cache/backproof")));
+    let cache = || {
+        set("BACKPROOF_CACHE")
+            .or_else(|| set("XDG_CACHE_HOME").map(|cache| cache.join("backproof")))
+            .or_else(|| set("HOME").map(|home| home.join(".cache/backproof")))
+    };
     let path = set("BACKPROOF_BIN").or_else(|| cache().map(|cache| cache.join("bin"))).expect("a home directory").join("versitygw");
     assert!(path.exists(), "{} does not exist: run make tools in {}", path.display(), project().display());
     path
@@ -144,7 +148,8 @@ fn a_repository_in_a_bucket_is_proven_by_reading_only() {
     assert_eq!(listing::difference(&before, &listing::full(&server.objects())), Vec::<String>::new());
     let operations = server.operations().split_off(made);
     assert!(operations.len() > 5, "the server's log is not what was expected: {operations:?}");
-    let writing: Vec<_> = operations.iter().filter(|name| !matches!(name.as_str(), "s3_GetObject" | "s3_HeadObject" | "s3_ListObjectsV2")).collect();
+    let writing: Vec<_> =
+        operations.iter().filter(|name| !matches!(name.as_str(), "s3_GetObject" | "s3_HeadObject" | "s3_ListObjectsV2")).collect();
     assert!(writing.is_empty(), "{writing:?}");
 }
 
@@ -192,7 +197,8 @@ fn a_server_that_does_not_answer_is_no_defect() {
 #[test]
 fn a_connection_cut_in_the_middle_is_no_defect() {
     let (server, _) = Server::start().with_repository();
-    let mended = restore(cutting_proxy(server.port, Cut::EachConnectionAfter(1_000_000)), URL, SECRET, &server.scratch.path().join("mended"));
+    let mended =
+        restore(cutting_proxy(server.port, Cut::EachConnectionAfter(1_000_000)), URL, SECRET, &server.scratch.path().join("mended"));
     assert_eq!((mended.outcome, mended.cause), (Verdict::Verified, None), "{mended:?}");
     let report = restore(cutting_proxy(server.port, Cut::AllAfter(3_000_000)), URL, SECRET, &server.scratch.path().join("target"));
     assert_eq!((report.outcome, report.cause), (Verdict::Inconclusive, Some(Cause::StorageUnreachable)), "{report:?}");

@@ -113,14 +113,26 @@ fn an_older_snapshot_can_be_restored() {
     assert_eq!(outcome.told().expect("a report").outcome, Verdict::Verified);
     let (restored, old) = (listing::restored(&target), &sample.other_source);
     // The directory's own time was taken after its last file was written, so only files are compared here.
-    let files = |listing: &listing::Listing| listing.iter().filter(|(_, line)| line.starts_with("file")).map(|(path, line)| (path.clone(), line.clone())).collect::<listing::Listing>();
+    let files = |listing: &listing::Listing| {
+        listing
+            .iter()
+            .filter(|(_, line)| line.starts_with("file"))
+            .map(|(path, line)| (path.clone(), line.clone()))
+            .collect::<listing::Listing>()
+    };
     assert_eq!(listing::difference(&files(old), &files(&restored)), Vec::<String>::new());
 }
 
 #[test]
 fn bad_usage_has_its_own_exit_code() {
     let executor = env!("CARGO_BIN_EXE_backproof-executor");
-    for arguments in [&["restore"][..], &["restore", "--nonsense"], &["nonsense"], &[], &["restore", "--repository=ftp://x/y", "--snapshot=latest", "--target=/nonexistent"]] {
+    for arguments in [
+        &["restore"][..],
+        &["restore", "--nonsense"],
+        &["nonsense"],
+        &[],
+        &["restore", "--repository=ftp://x/y", "--snapshot=latest", "--target=/nonexistent"],
+    ] {
         let output = Command::new(executor).args(arguments).env("RESTIC_PASSWORD", "x").output().expect("starting the executor");
         assert_eq!(output.status.code(), Some(64), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         assert!(!output.stderr.is_empty(), "{arguments:?}: no word about what is wrong");

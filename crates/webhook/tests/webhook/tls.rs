@@ -55,8 +55,12 @@ impl Connection {
     fn post(&mut self, path: &str, body: &Value) -> Value {
         let body = body.to_string();
         let stream = self.0.get_mut();
-        write!(stream, "POST {path} HTTP/1.1\r\nhost: {NAME}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len())
-            .unwrap();
+        write!(
+            stream,
+            "POST {path} HTTP/1.1\r\nhost: {NAME}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .unwrap();
         let mut length = 0;
         loop {
             let mut line = String::new();

@@ -154,7 +154,12 @@ spec:
     /// A world with two components.
     pub(super) fn of_two() -> Self {
         let mut world = Self::new();
-        world.owner.run.snapshot.components.insert(0, from(json!({"name": "dump", "path": "repository/v1/daily/dump", "resticIds": [DUMP_ID]})));
+        world
+            .owner
+            .run
+            .snapshot
+            .components
+            .insert(0, from(json!({"name": "dump", "path": "repository/v1/daily/dump", "resticIds": [DUMP_ID]})));
         world
     }
 
@@ -175,7 +180,12 @@ spec:
             spec.suspend = Some(false);
             spec.active_deadline_seconds = Some(21_000);
             job.status = Some(from(json!({"startTime": at(1).to_string()})));
-            let object = PinnedObject { namespace: "demo".into(), name: job.metadata.name.clone().unwrap(), uid: job.metadata.uid.clone().unwrap(), generation: 0 };
+            let object = PinnedObject {
+                namespace: "demo".into(),
+                name: job.metadata.name.clone().unwrap(),
+                uid: job.metadata.uid.clone().unwrap(),
+                generation: 0,
+            };
             status.jobs.push(PinnedJob { component: planned.component, object, attempt: 1, started: true });
             self.jobs.push(job);
         }

@@ -126,7 +126,10 @@ fn with_every_setting() {
     let job = job(&world);
     assert_eq!(job["metadata"]["labels"]["job"], "yes");
     assert_eq!(job["metadata"]["annotations"], json!({"note": "x", "backproof.dev/full-name": "store-daily-1767225600"}));
-    assert_eq!((&job["spec"]["template"]["metadata"]["labels"]["pod"], &job["spec"]["template"]["metadata"]["labels"]["team"]), (&json!("yes"), &json!("blue")));
+    assert_eq!(
+        (&job["spec"]["template"]["metadata"]["labels"]["pod"], &job["spec"]["template"]["metadata"]["labels"]["team"]),
+        (&json!("yes"), &json!("blue"))
+    );
     let mut pod = job["spec"]["template"]["spec"].clone();
     let container = pod["containers"].take();
     assert_eq!(
@@ -149,13 +152,30 @@ fn with_every_setting() {
             "containers": null,
         })
     );
-    let env: Vec<String> = container[0]["env"].as_array().unwrap().iter().map(|entry| format!("{}={}", entry["name"].as_str().unwrap(), entry["value"].as_str().unwrap())).collect();
+    let env: Vec<String> = container[0]["env"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| format!("{}={}", entry["name"].as_str().unwrap(), entry["value"].as_str().unwrap()))
+        .collect();
     assert_eq!(
         env,
         [
-            "NICE_ADJUSTMENT=5", "F=snap", "IONICE_CLASS=2", "IONICE_CLASS_DATA=7", "A=template", "TMPDIR=/kubestash-tmp",
-            &format!("BACKPROOF_SESSION_UID={SESSION}"), "BACKPROOF_ATTEMPT=1", "BACKPROOF_COMPONENT=pod", &format!("BACKPROOF_CLAIM_UID={CLAIM}"),
-            "AWS_REGION=r", "AWS_ENDPOINT_URL=http://minio:9000", "AWS_ALLOW_HTTP=true", "BACKPROOF_ENCRYPTION_DIR=/backproof/encryption", "BACKPROOF_STORAGE_DIR=/backproof/storage",
+            "NICE_ADJUSTMENT=5",
+            "F=snap",
+            "IONICE_CLASS=2",
+            "IONICE_CLASS_DATA=7",
+            "A=template",
+            "TMPDIR=/kubestash-tmp",
+            &format!("BACKPROOF_SESSION_UID={SESSION}"),
+            "BACKPROOF_ATTEMPT=1",
+            "BACKPROOF_COMPONENT=pod",
+            &format!("BACKPROOF_CLAIM_UID={CLAIM}"),
+            "AWS_REGION=r",
+            "AWS_ENDPOINT_URL=http://minio:9000",
+            "AWS_ALLOW_HTTP=true",
+            "BACKPROOF_ENCRYPTION_DIR=/backproof/encryption",
+            "BACKPROOF_STORAGE_DIR=/backproof/storage",
         ]
     );
     assert_eq!(container[0]["resources"], json!({"limits": {"memory": "2Gi"}}));
@@ -178,7 +198,10 @@ fn root_is_possible_where_the_installation_allows_it_and_keeps_no_capability() {
         spec["securityContext"],
         json!({"runAsNonRoot": false, "runAsUser": 0, "runAsGroup": 0, "fsGroup": 0, "fsGroupChangePolicy": "OnRootMismatch", "seccompProfile": {"type": "RuntimeDefault"}})
     );
-    assert_eq!(spec["containers"][0]["securityContext"], json!({"allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": {"drop": ["ALL"]}}));
+    assert_eq!(
+        spec["containers"][0]["securityContext"],
+        json!({"allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": {"drop": ["ALL"]}})
+    );
 }
 
 #[test]
@@ -198,7 +221,10 @@ fn two_components_have_two_jobs_and_long_names_stay_names() {
     let mut world = World::of_two();
     world.owner.session.metadata.name = Some("n".repeat(63));
     let names: Vec<String> = world.planned().unwrap().into_iter().map(|planned| planned.job.metadata.name.unwrap()).collect();
-    assert_eq!(names, [format!("{}{}-dump-5e551011", "n".repeat(27), "n".repeat(22)), format!("{}{}-pod-5e551011", "n".repeat(27), "n".repeat(23))]);
+    assert_eq!(
+        names,
+        [format!("{}{}-dump-5e551011", "n".repeat(27), "n".repeat(22)), format!("{}{}-pod-5e551011", "n".repeat(27), "n".repeat(23))]
+    );
     assert!(names.iter().all(|name| name.len() <= 63));
 }
 
@@ -210,7 +236,9 @@ fn it_is_made_suspended_and_started_with_the_time_that_is_left() {
     job.spec.as_mut().unwrap().active_deadline_seconds = None;
     world.restore.status.as_mut().unwrap().jobs[0].started = false;
     match world.decide(at(60)).unwrap().effects.as_slice() {
-        [Effect::Start { job, resource_version, seconds }] => assert_eq!((job.uid.as_str(), resource_version.as_str(), *seconds), ("u-job-pod", "7", 5 * 3600)),
+        [Effect::Start { job, resource_version, seconds }] => {
+            assert_eq!((job.uid.as_str(), resource_version.as_str(), *seconds), ("u-job-pod", "7", 5 * 3600))
+        }
         other => panic!("{other:?}"),
     }
 }

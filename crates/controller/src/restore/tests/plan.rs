@@ -36,27 +36,109 @@ fn what_is_missing_or_was_changed_is_named() {
     let cases: &[(&str, Change, &str)] = &[
         ("nothing", |_| {}, "planned"),
         ("verifier gone", |w| w.inputs.verifier = None, "VerifierNotFound: BackupVerifier verifier does not exist any more"),
-        ("verifier changed", |w| w.inputs.verifier.as_mut().unwrap().metadata.generation = Some(4), "VerifierChanged: BackupVerifier verifier was changed (generation 3 became 4) after the session had started; start another session"),
-        ("verifier replaced", |w| w.inputs.verifier.as_mut().unwrap().metadata.uid = Some("x".into()), "VerifierNotFound: BackupVerifier verifier was replaced by another of the same name after the session had started"),
+        (
+            "verifier changed",
+            |w| w.inputs.verifier.as_mut().unwrap().metadata.generation = Some(4),
+            "VerifierChanged: BackupVerifier verifier was changed (generation 3 became 4) after the session had started; start another session",
+        ),
+        (
+            "verifier replaced",
+            |w| w.inputs.verifier.as_mut().unwrap().metadata.uid = Some("x".into()),
+            "VerifierNotFound: BackupVerifier verifier was replaced by another of the same name after the session had started",
+        ),
         ("repository gone", |w| w.inputs.repository = None, "RepositoryObjectNotFound: Repository store does not exist any more"),
-        ("storage gone", |w| w.inputs.storage = None, "StorageObjectNotFound: Repository store: spec.storageRef names BackupStorage demo/disk, which does not exist"),
+        (
+            "storage gone",
+            |w| w.inputs.storage = None,
+            "StorageObjectNotFound: Repository store: spec.storageRef names BackupStorage demo/disk, which does not exist",
+        ),
         ("snapshot gone", |w| w.inputs.snapshot = None, "SnapshotObjectNotFound: Snapshot snap does not exist any more"),
-        ("snapshot replaced", |w| w.inputs.snapshot.as_mut().unwrap().metadata.uid = Some("x".into()), "SnapshotObjectNotFound: Snapshot snap was replaced by another of the same name after the session had started"),
-        ("addon gone", |w| w.inputs.addons.clear(), "AddonNotFound: Addon pvc-addon does not exist, and no Addon carries the label backproof.dev/implements=pvc-addon; install the catalog, or mend the name"),
-        ("addon changed", |w| w.inputs.addons[0].metadata.generation = Some(2), "VerifierChanged: Addon backproof-pvc-addon was changed (generation 1 became 2) after the session had started; start another session"),
-        ("task gone", |w| w.inputs.addons[0].spec.restore_tasks.clear(), "AddonNotFound: Addon backproof-pvc-addon has no restore task \"logical-backup-restore\"; it has: "),
-        ("function gone", |w| w.inputs.functions.clear(), "FunctionNotFound: Function backproof-pvc-restore does not exist, and no Function carries the label backproof.dev/implements=backproof-pvc-restore; install the catalog, or mend the name"),
-        ("function replaced", |w| w.inputs.functions[0].metadata.uid = Some("x".into()), "VerifierChanged: Function backproof-pvc-restore was replaced after the session had started; start another session"),
-        ("sidecar", |w| task(w, |t| t.executor = Some(from(json!("Sidecar")))), "ExecutorNotSupported: Addon backproof-pvc-addon: restore task \"logical-backup-restore\" asks for the executor Sidecar; this version runs Jobs"),
-        ("unknown executor", |w| task(w, |t| t.executor = Some(from(json!("Rocket")))), "ExecutorNotSupported: Addon backproof-pvc-addon: restore task \"logical-backup-restore\" asks for the executor Rocket; this version runs Jobs"),
-        ("other driver", |w| task(w, |t| t.driver = Some(from(json!("WalG")))), "DriverNotSupported: Addon backproof-pvc-addon: restore task \"logical-backup-restore\" has the driver WalG; this version reads Restic"),
-        ("component of another driver", |w| w.inputs.snapshot.as_mut().unwrap().status.as_mut().unwrap().components.get_mut("pod").unwrap().driver = Some(from(json!("Medusa"))), "DriverNotSupported: component \"pod\" of Snapshot snap has the driver Medusa; this version reads Restic"),
-        ("no component", |w| w.owner.run.snapshot.components.clear(), "NoComponentSelected: task \"logical-backup-restore\" selects no component of Snapshot snap"),
-        ("no restic id", |w| w.owner.run.snapshot.components[0].restic_ids.clear(), "DriverNotSupported: component \"pod\" of Snapshot snap names no restic snapshot"),
-        ("two restic ids", |w| w.owner.run.snapshot.components[0].restic_ids.push("b".repeat(64)), "DriverNotSupported: component \"pod\" of Snapshot snap consists of 2 restic snapshots; this version restores components of one"),
-        ("no id at all", |w| w.owner.run.snapshot.components[0].restic_ids = vec!["latest".into()], "SnapshotNotFound: component \"pod\" of Snapshot snap names the restic snapshot \"latest\", which is no id"),
-        ("foreign function", |w| w.inputs.functions[0].metadata.labels = None, "ForeignFunctionNotAllowed: Addon backproof-pvc-addon: restore task \"logical-backup-restore\" runs Function backproof-pvc-restore, which is not Backproof's (it lacks the label backproof.dev/implements); use an Addon of Backproof's catalog, or set the chart's value foreignFunctions.enabled"),
-        ("foreign function, allowed", |w| { w.inputs.functions[0].metadata.labels = None; w.config.foreign_functions = true; }, "planned"),
+        (
+            "snapshot replaced",
+            |w| w.inputs.snapshot.as_mut().unwrap().metadata.uid = Some("x".into()),
+            "SnapshotObjectNotFound: Snapshot snap was replaced by another of the same name after the session had started",
+        ),
+        (
+            "addon gone",
+            |w| w.inputs.addons.clear(),
+            "AddonNotFound: Addon pvc-addon does not exist, and no Addon carries the label backproof.dev/implements=pvc-addon; install the catalog, or mend the name",
+        ),
+        (
+            "addon changed",
+            |w| w.inputs.addons[0].metadata.generation = Some(2),
+            "VerifierChanged: Addon backproof-pvc-addon was changed (generation 1 became 2) after the session had started; start another session",
+        ),
+        (
+            "task gone",
+            |w| w.inputs.addons[0].spec.restore_tasks.clear(),
+            "AddonNotFound: Addon backproof-pvc-addon has no restore task \"logical-backup-restore\"; it has: ",
+        ),
+        (
+            "function gone",
+            |w| w.inputs.functions.clear(),
+            "FunctionNotFound: Function backproof-pvc-restore does not exist, and no Function carries the label backproof.dev/implements=backproof-pvc-restore; install the catalog, or mend the name",
+        ),
+        (
+            "function replaced",
+            |w| w.inputs.functions[0].metadata.uid = Some("x".into()),
+            "VerifierChanged: Function backproof-pvc-restore was replaced after the session had started; start another session",
+        ),
+        (
+            "sidecar",
+            |w| task(w, |t| t.executor = Some(from(json!("Sidecar")))),
+            "ExecutorNotSupported: Addon backproof-pvc-addon: restore task \"logical-backup-restore\" asks for the executor Sidecar; this version runs Jobs",
+        ),
+        (
+            "unknown executor",
+            |w| task(w, |t| t.executor = Some(from(json!("Rocket")))),
+            "ExecutorNotSupported: Addon backproof-pvc-addon: restore task \"logical-backup-restore\" asks for the executor Rocket; this version runs Jobs",
+        ),
+        (
+            "other driver",
+            |w| task(w, |t| t.driver = Some(from(json!("WalG")))),
+            "DriverNotSupported: Addon backproof-pvc-addon: restore task \"logical-backup-restore\" has the driver WalG; this version reads Restic",
+        ),
+        (
+            "component of another driver",
+            |w| {
+                w.inputs.snapshot.as_mut().unwrap().status.as_mut().unwrap().components.get_mut("pod").unwrap().driver =
+                    Some(from(json!("Medusa")))
+            },
+            "DriverNotSupported: component \"pod\" of Snapshot snap has the driver Medusa; this version reads Restic",
+        ),
+        (
+            "no component",
+            |w| w.owner.run.snapshot.components.clear(),
+            "NoComponentSelected: task \"logical-backup-restore\" selects no component of Snapshot snap",
+        ),
+        (
+            "no restic id",
+            |w| w.owner.run.snapshot.components[0].restic_ids.clear(),
+            "DriverNotSupported: component \"pod\" of Snapshot snap names no restic snapshot",
+        ),
+        (
+            "two restic ids",
+            |w| w.owner.run.snapshot.components[0].restic_ids.push("b".repeat(64)),
+            "DriverNotSupported: component \"pod\" of Snapshot snap consists of 2 restic snapshots; this version restores components of one",
+        ),
+        (
+            "no id at all",
+            |w| w.owner.run.snapshot.components[0].restic_ids = vec!["latest".into()],
+            "SnapshotNotFound: component \"pod\" of Snapshot snap names the restic snapshot \"latest\", which is no id",
+        ),
+        (
+            "foreign function",
+            |w| w.inputs.functions[0].metadata.labels = None,
+            "ForeignFunctionNotAllowed: Addon backproof-pvc-addon: restore task \"logical-backup-restore\" runs Function backproof-pvc-restore, which is not Backproof's (it lacks the label backproof.dev/implements); use an Addon of Backproof's catalog, or set the chart's value foreignFunctions.enabled",
+        ),
+        (
+            "foreign function, allowed",
+            |w| {
+                w.inputs.functions[0].metadata.labels = None;
+                w.config.foreign_functions = true;
+            },
+            "planned",
+        ),
         ("no image", |w| w.inputs.functions[0].spec.image.clear(), "TemplateInvalid: Function backproof-pvc-restore: spec.image is empty"),
     ];
     for (name, change, expected) in cases {
@@ -68,22 +150,95 @@ fn what_is_missing_or_was_changed_is_named() {
 fn the_target_must_be_there_and_nobody_elses() {
     type Change = fn(&mut World);
     let cases: &[(&str, Change, &str)] = &[
-        ("gone", |w| w.inputs.claim = None, "TargetNotFound: PersistentVolumeClaim demo/scratch does not exist; create it, with room for what is restored"),
-        ("replaced", |w| w.inputs.claim.as_mut().unwrap().metadata.uid = Some("x".into()), "TargetNotFound: PersistentVolumeClaim demo/scratch was replaced by another of the same name after the session had started; start another session"),
-        ("ending", |w| w.inputs.claim.as_mut().unwrap().metadata.deletion_timestamp = Some(from(json!("2026-01-01T00:00:00Z"))), "TargetNotFound: PersistentVolumeClaim demo/scratch is being deleted"),
-        ("lost", |w| w.inputs.claim.as_mut().unwrap().status.as_mut().unwrap().phase = Some("Lost".into()), "TargetNotFound: PersistentVolumeClaim demo/scratch has lost its volume"),
-        ("waits for its first pod", |w| w.inputs.claim.as_mut().unwrap().status.as_mut().unwrap().phase = Some("Pending".into()), "planned"),
-        ("block", |w| w.inputs.claim.as_mut().unwrap().spec.as_mut().unwrap().volume_mode = Some("Block".into()), "TargetNotSupported: PersistentVolumeClaim demo/scratch is a block device; give a claim with volumeMode Filesystem"),
-        ("read-only", |w| w.inputs.claim.as_mut().unwrap().spec.as_mut().unwrap().access_modes = Some(vec!["ReadOnlyMany".into()]), "TargetNotSupported: PersistentVolumeClaim demo/scratch can be mounted read-only only; give a claim that can be written to"),
-        ("another kind", |w| w.owner.run.verifier.target.kind = "Postgres".into(), "TargetNotSupported: the target is a Postgres; this version restores into a PersistentVolumeClaim of the core group"),
-        ("another group", |w| w.owner.run.verifier.target.api_group = "kubedb.com".into(), "TargetNotSupported: the target is a PersistentVolumeClaim.kubedb.com; this version restores into a PersistentVolumeClaim of the core group"),
-        ("the source", |w| w.inputs.snapshot.as_mut().unwrap().spec.app_ref = Some(from(json!({"kind": "PersistentVolumeClaim", "name": "scratch"}))), "TargetIsSource: PersistentVolumeClaim demo/scratch is what was backed up; restore into a claim of its own"),
-        ("a claim of the source", |w| w.inputs.source.claims.push("scratch".into()), "TargetIsSource: PersistentVolumeClaim demo/scratch belongs to the workload that was backed up; restore into a claim of its own"),
-        ("a claim of a source elsewhere", |w| { w.inputs.source.claims.push("scratch".into()); w.inputs.source.namespace = "other".into(); }, "planned"),
-        ("an ordinal of the source", |w| { w.inputs.source.claim_prefixes.push("data-db-".into()); w.owner.run.verifier.target.object.name = "data-db-12".into(); }, "TargetIsSource: PersistentVolumeClaim demo/data-db-12 belongs to the workload that was backed up; restore into a claim of its own"),
-        ("not quite an ordinal", |w| { w.inputs.source.claim_prefixes.push("data-db-".into()); w.owner.run.verifier.target.object.name = "data-db-copy".into(); }, "planned"),
-        ("the backups' own volume", |w| w.owner.run.verifier.target.object.name = "backups".into(), "TargetIsSource: PersistentVolumeClaim demo/backups is the volume the backups lie on; restore into a claim of its own"),
-        ("another namespace", |w| w.owner.run.verifier.target.object.namespace = "verify".into(), "CrossNamespaceNotAllowed: the target lies in namespace verify, and a session of namespace demo may not restore there; set the chart's value crossNamespace to {verify: [demo]}"),
+        (
+            "gone",
+            |w| w.inputs.claim = None,
+            "TargetNotFound: PersistentVolumeClaim demo/scratch does not exist; create it, with room for what is restored",
+        ),
+        (
+            "replaced",
+            |w| w.inputs.claim.as_mut().unwrap().metadata.uid = Some("x".into()),
+            "TargetNotFound: PersistentVolumeClaim demo/scratch was replaced by another of the same name after the session had started; start another session",
+        ),
+        (
+            "ending",
+            |w| w.inputs.claim.as_mut().unwrap().metadata.deletion_timestamp = Some(from(json!("2026-01-01T00:00:00Z"))),
+            "TargetNotFound: PersistentVolumeClaim demo/scratch is being deleted",
+        ),
+        (
+            "lost",
+            |w| w.inputs.claim.as_mut().unwrap().status.as_mut().unwrap().phase = Some("Lost".into()),
+            "TargetNotFound: PersistentVolumeClaim demo/scratch has lost its volume",
+        ),
+        (
+            "waits for its first pod",
+            |w| w.inputs.claim.as_mut().unwrap().status.as_mut().unwrap().phase = Some("Pending".into()),
+            "planned",
+        ),
+        (
+            "block",
+            |w| w.inputs.claim.as_mut().unwrap().spec.as_mut().unwrap().volume_mode = Some("Block".into()),
+            "TargetNotSupported: PersistentVolumeClaim demo/scratch is a block device; give a claim with volumeMode Filesystem",
+        ),
+        (
+            "read-only",
+            |w| w.inputs.claim.as_mut().unwrap().spec.as_mut().unwrap().access_modes = Some(vec!["ReadOnlyMany".into()]),
+            "TargetNotSupported: PersistentVolumeClaim demo/scratch can be mounted read-only only; give a claim that can be written to",
+        ),
+        (
+            "another kind",
+            |w| w.owner.run.verifier.target.kind = "Postgres".into(),
+            "TargetNotSupported: the target is a Postgres; this version restores into a PersistentVolumeClaim of the core group",
+        ),
+        (
+            "another group",
+            |w| w.owner.run.verifier.target.api_group = "kubedb.com".into(),
+            "TargetNotSupported: the target is a PersistentVolumeClaim.kubedb.com; this version restores into a PersistentVolumeClaim of the core group",
+        ),
+        (
+            "the source",
+            |w| w.inputs.snapshot.as_mut().unwrap().spec.app_ref = Some(from(json!({"kind": "PersistentVolumeClaim", "name": "scratch"}))),
+            "TargetIsSource: PersistentVolumeClaim demo/scratch is what was backed up; restore into a claim of its own",
+        ),
+        (
+            "a claim of the source",
+            |w| w.inputs.source.claims.push("scratch".into()),
+            "TargetIsSource: PersistentVolumeClaim demo/scratch belongs to the workload that was backed up; restore into a claim of its own",
+        ),
+        (
+            "a claim of a source elsewhere",
+            |w| {
+                w.inputs.source.claims.push("scratch".into());
+                w.inputs.source.namespace = "other".into();
+            },
+            "planned",
+        ),
+        (
+            "an ordinal of the source",
+            |w| {
+                w.inputs.source.claim_prefixes.push("data-db-".into());
+                w.owner.run.verifier.target.object.name = "data-db-12".into();
+            },
+            "TargetIsSource: PersistentVolumeClaim demo/data-db-12 belongs to the workload that was backed up; restore into a claim of its own",
+        ),
+        (
+            "not quite an ordinal",
+            |w| {
+                w.inputs.source.claim_prefixes.push("data-db-".into());
+                w.owner.run.verifier.target.object.name = "data-db-copy".into();
+            },
+            "planned",
+        ),
+        (
+            "the backups' own volume",
+            |w| w.owner.run.verifier.target.object.name = "backups".into(),
+            "TargetIsSource: PersistentVolumeClaim demo/backups is the volume the backups lie on; restore into a claim of its own",
+        ),
+        (
+            "another namespace",
+            |w| w.owner.run.verifier.target.object.namespace = "verify".into(),
+            "CrossNamespaceNotAllowed: the target lies in namespace verify, and a session of namespace demo may not restore there; set the chart's value crossNamespace to {verify: [demo]}",
+        ),
     ];
     for (name, change, expected) in cases {
         assert_eq!(after(change), *expected, "{name}");
@@ -96,20 +251,33 @@ fn another_namespace_must_be_allowed_and_can_mount_no_claim_of_ours() {
         world.config.cross_namespace = vec!["verify=demo".parse().unwrap()];
         world.owner.run.verifier.target.object.namespace = "verify".into();
     };
-    assert!(after(elsewhere).starts_with("CrossNamespaceNotAllowed: BackupStorage demo/disk: spec.storage.local names a claim of namespace demo"), "{}", after(elsewhere));
+    assert!(
+        after(elsewhere)
+            .starts_with("CrossNamespaceNotAllowed: BackupStorage demo/disk: spec.storage.local names a claim of namespace demo"),
+        "{}",
+        after(elsewhere)
+    );
     let object_store = |world: &mut World| {
         elsewhere(world);
         world.inputs.storage = Some(yaml("{metadata: {name: disk, namespace: demo}, spec: {storage: {provider: s3, s3: {bucket: b}}}}"));
     };
-    assert!(after(object_store).starts_with("SecretNotReachable: Repository demo/store: spec.encryptionSecret names Secret demo/key"), "{}", after(object_store));
+    assert!(
+        after(object_store).starts_with("SecretNotReachable: Repository demo/store: spec.encryptionSecret names Secret demo/key"),
+        "{}",
+        after(object_store)
+    );
 }
 
 #[test]
 fn a_storage_of_another_namespace_needs_its_usage_policy() {
     let with = |policy: &str, labels: &[(&str, &str)]| {
         after(|world| {
-            world.inputs.repository = Some(yaml("{metadata: {name: store, namespace: demo, uid: u-repository}, spec: {storageRef: {name: disk, namespace: infra}}}"));
-            world.inputs.storage = Some(yaml(&format!("{{metadata: {{name: disk, namespace: infra}}, spec: {{storage: {{provider: s3, s3: {{bucket: b}}}}, usagePolicy: {policy}}}}}")));
+            world.inputs.repository = Some(yaml(
+                "{metadata: {name: store, namespace: demo, uid: u-repository}, spec: {storageRef: {name: disk, namespace: infra}}}",
+            ));
+            world.inputs.storage = Some(yaml(&format!(
+                "{{metadata: {{name: disk, namespace: infra}}, spec: {{storage: {{provider: s3, s3: {{bucket: b}}}}, usagePolicy: {policy}}}}}"
+            )));
             world.inputs.namespace_labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         })
     };
@@ -139,24 +307,55 @@ fn parameters_and_variables() {
         world.restore.spec.addon = Some(from(json!({"name": "pvc-addon", "tasks": [reference]})));
         world.pin();
         function(&mut world, args);
-        world.planned().map(|planned| planned[0].job.spec.clone().unwrap().template.spec.unwrap().containers[0].args.clone().unwrap().join(" "))
+        world
+            .planned()
+            .map(|planned| planned[0].job.spec.clone().unwrap().template.spec.unwrap().containers[0].args.clone().unwrap().join(" "))
     };
     let name = "logical-backup-restore";
     for (reference, args, expected) in [
         (json!({"name": name, "params": {"user": "u", "n": 3, "b": true}}), "${user} ${level} ${n} ${b}", Ok("u low 3 true")),
         (json!({"name": name, "params": {"user": "u", "level": "high"}}), "${level}", Ok("high")),
         (json!({"name": name, "variables": [{"name": "user", "value": "v"}], "params": {"user": "u"}}), "${user}", Ok("v")),
-        (json!({"name": name, "params": {"user": "u", "targetPath": "/etc", "resticSnapshot": "x"}}), "${targetPath} ${resticSnapshot:0:2}", Ok("/backproof/target aa")),
+        (
+            json!({"name": name, "params": {"user": "u", "targetPath": "/etc", "resticSnapshot": "x"}}),
+            "${targetPath} ${resticSnapshot:0:2}",
+            Ok("/backproof/target aa"),
+        ),
         (json!({"name": name, "params": {"user": "$(BACKPROOF_SESSION_UID)"}}), "${user} $(KEPT)", Ok("$$(BACKPROOF_SESSION_UID) $(KEPT)")),
-        (json!({"name": name, "params": {"user": "u"}}), "${namespace} ${snapshot} ${restoreSession:0:5} ${PVC_NAME} ${paths} ${invokerKind} ${imageTag} ${enableCache}", Ok("demo snap store scratch /data BackupConfiguration dev true")),
-        (json!({"name": name}), "x", Err("VerifierInvalid: task \"logical-backup-restore\" requires parameters that nobody gives: user (who); give them under the task's params")),
-        (json!({"name": name, "params": {"user": ["a"]}}), "x", Err("VerifierInvalid: parameter \"user\" is a list or an object; give a text, a number or true and false")),
-        (json!({"name": name, "variables": [{"name": "user", "valueFrom": {"fieldRef": {"fieldPath": "x"}}}]}), "x", Err("VerifierInvalid: variable \"user\" of task \"logical-backup-restore\" has valueFrom, and templates are filled in before a pod exists; give a value")),
+        (
+            json!({"name": name, "params": {"user": "u"}}),
+            "${namespace} ${snapshot} ${restoreSession:0:5} ${PVC_NAME} ${paths} ${invokerKind} ${imageTag} ${enableCache}",
+            Ok("demo snap store scratch /data BackupConfiguration dev true"),
+        ),
+        (
+            json!({"name": name}),
+            "x",
+            Err(
+                "VerifierInvalid: task \"logical-backup-restore\" requires parameters that nobody gives: user (who); give them under the task's params",
+            ),
+        ),
+        (
+            json!({"name": name, "params": {"user": ["a"]}}),
+            "x",
+            Err("VerifierInvalid: parameter \"user\" is a list or an object; give a text, a number or true and false"),
+        ),
+        (
+            json!({"name": name, "variables": [{"name": "user", "valueFrom": {"fieldRef": {"fieldPath": "x"}}}]}),
+            "x",
+            Err(
+                "VerifierInvalid: variable \"user\" of task \"logical-backup-restore\" has valueFrom, and templates are filled in before a pod exists; give a value",
+            ),
+        ),
     ] {
         assert_eq!(with_task(reference.clone(), args), expected.map(str::to_owned).map_err(str::to_owned), "{reference}");
     }
     let unknown = with_task(json!({"name": name, "params": {"user": "u"}}), "${nobody}").unwrap_err();
-    assert!(unknown.starts_with("TemplateInvalid: Function backproof-pvc-restore: spec.args[0]: unknown variable \"nobody\"; known are COMPONENT_NAME, "), "{unknown}");
+    assert!(
+        unknown.starts_with(
+            "TemplateInvalid: Function backproof-pvc-restore: spec.args[0]: unknown variable \"nobody\"; known are COMPONENT_NAME, "
+        ),
+        "{unknown}"
+    );
 }
 
 #[test]
@@ -167,19 +366,30 @@ fn what_the_restricted_profile_forbids_needs_the_installations_word() {
         (json!({"initContainers": [{"name": "a", "image": "b"}]}), "jobTemplate.spec.initContainers"),
         (json!({"securityContext": {"runAsUser": 0}}), "jobTemplate.spec.securityContext.runAsUser 0"),
         (json!({"securityContext": {"runAsNonRoot": false}}), "jobTemplate.spec.securityContext.runAsNonRoot false"),
-        (json!({"securityContext": {"seccompProfile": {"type": "Unconfined"}}}), "jobTemplate.spec.securityContext.seccompProfile Unconfined"),
-        (json!({"securityContext": {"appArmorProfile": {"type": "Unconfined"}}}), "jobTemplate.spec.securityContext.appArmorProfile Unconfined"),
+        (
+            json!({"securityContext": {"seccompProfile": {"type": "Unconfined"}}}),
+            "jobTemplate.spec.securityContext.seccompProfile Unconfined",
+        ),
+        (
+            json!({"securityContext": {"appArmorProfile": {"type": "Unconfined"}}}),
+            "jobTemplate.spec.securityContext.appArmorProfile Unconfined",
+        ),
         (json!({"securityContext": {"sysctls": [{"name": "a", "value": "b"}]}}), "jobTemplate.spec.securityContext.sysctls"),
         (json!({"securityContext": {"seLinuxOptions": {"type": "spc_t"}}}), "jobTemplate.spec.securityContext.seLinuxOptions"),
         (json!({"containerSecurityContext": {"privileged": true}}), "the container's securityContext.privileged"),
-        (json!({"containerSecurityContext": {"allowPrivilegeEscalation": true}}), "the container's securityContext.allowPrivilegeEscalation"),
+        (
+            json!({"containerSecurityContext": {"allowPrivilegeEscalation": true}}),
+            "the container's securityContext.allowPrivilegeEscalation",
+        ),
         (json!({"containerSecurityContext": {"capabilities": {"add": ["CHOWN"]}}}), "the container's securityContext.capabilities.add"),
         (json!({"containerSecurityContext": {"runAsUser": 0}}), "the container's securityContext.runAsUser 0"),
         (json!({"containerSecurityContext": {"procMount": "Unmasked"}}), "the container's securityContext.procMount"),
         (json!({"containerSecurityContext": {"windowsOptions": {"hostProcess": true}}}), "the container's securityContext.windowsOptions"),
         (json!({"volumes": [{"name": "h", "hostPath": {"path": "/"}}]}), "volume h of type hostPath"),
     ] {
-        let expected = format!("UnsafeSettings: verifier, Addon or Function ask for {asked}; leave it out, or list namespace demo in the chart's value unsafeNamespaces");
+        let expected = format!(
+            "UnsafeSettings: verifier, Addon or Function ask for {asked}; leave it out, or list namespace demo in the chart's value unsafeNamespaces"
+        );
         assert_eq!(after(template(spec.clone())), expected);
         let allowed = after(|world| {
             template(spec.clone())(world);
@@ -187,26 +397,56 @@ fn what_the_restricted_profile_forbids_needs_the_installations_word() {
         });
         assert_eq!(allowed, "planned", "{spec}");
     }
-    let own = after(addon_info(json!({"name": "pvc-addon", "tasks": [{"name": "logical-backup-restore"}], "containerRuntimeSettings": {"securityContext": {"privileged": true}}})));
+    let own = after(addon_info(
+        json!({"name": "pvc-addon", "tasks": [{"name": "logical-backup-restore"}], "containerRuntimeSettings": {"securityContext": {"privileged": true}}}),
+    ));
     assert!(own.starts_with("UnsafeSettings: "), "{own}");
-    let functions = after(|world| world.inputs.functions[0].spec.runtime_settings = Some(from(json!({"securityContext": {"privileged": true}}))));
+    let functions =
+        after(|world| world.inputs.functions[0].spec.runtime_settings = Some(from(json!({"securityContext": {"privileged": true}}))));
     assert!(functions.starts_with("UnsafeSettings: "), "{functions}");
 }
 
 #[test]
 fn nothing_may_hide_our_mounts_or_write_to_what_is_proven() {
     for (spec, expected) in [
-        (json!({"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "backups"}}]}), "UnsafeSettings: volume \"v\" mounts the claim backups, which holds the backups or what was backed up; set its persistentVolumeClaim.readOnly to true, or leave it out"),
-        (json!({"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "shop-data"}}]}), "UnsafeSettings: volume \"v\" mounts the claim shop-data, which holds the backups or what was backed up; set its persistentVolumeClaim.readOnly to true, or leave it out"),
+        (
+            json!({"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "backups"}}]}),
+            "UnsafeSettings: volume \"v\" mounts the claim backups, which holds the backups or what was backed up; set its persistentVolumeClaim.readOnly to true, or leave it out",
+        ),
+        (
+            json!({"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "shop-data"}}]}),
+            "UnsafeSettings: volume \"v\" mounts the claim shop-data, which holds the backups or what was backed up; set its persistentVolumeClaim.readOnly to true, or leave it out",
+        ),
         (json!({"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "backups", "readOnly": true}}]}), "planned"),
-        (json!({"volumes": [{"name": "backproof-target", "emptyDir": {}}]}), "VerifierInvalid: a volume is named \"backproof-target\", which is Backproof's own; give it another name"),
-        (json!({"volumes": [{"name": "kubestash-tmp-volume", "emptyDir": {}}]}), "VerifierInvalid: a volume is named \"kubestash-tmp-volume\", which is Backproof's own; give it another name"),
-        (json!({"volumeMounts": [{"name": "v", "mountPath": "/backproof/target/"}]}), "VerifierInvalid: volume \"v\" is mounted at /backproof/target/, which is Backproof's own place; mount it elsewhere"),
-        (json!({"volumeMounts": [{"name": "v", "mountPath": "/"}]}), "VerifierInvalid: volume \"v\" is mounted at /, which is Backproof's own place; mount it elsewhere"),
-        (json!({"volumeMounts": [{"name": "v", "mountPath": "/dev"}]}), "VerifierInvalid: volume \"v\" is mounted at /dev, which is Backproof's own place; mount it elsewhere"),
+        (
+            json!({"volumes": [{"name": "backproof-target", "emptyDir": {}}]}),
+            "VerifierInvalid: a volume is named \"backproof-target\", which is Backproof's own; give it another name",
+        ),
+        (
+            json!({"volumes": [{"name": "kubestash-tmp-volume", "emptyDir": {}}]}),
+            "VerifierInvalid: a volume is named \"kubestash-tmp-volume\", which is Backproof's own; give it another name",
+        ),
+        (
+            json!({"volumeMounts": [{"name": "v", "mountPath": "/backproof/target/"}]}),
+            "VerifierInvalid: volume \"v\" is mounted at /backproof/target/, which is Backproof's own place; mount it elsewhere",
+        ),
+        (
+            json!({"volumeMounts": [{"name": "v", "mountPath": "/"}]}),
+            "VerifierInvalid: volume \"v\" is mounted at /, which is Backproof's own place; mount it elsewhere",
+        ),
+        (
+            json!({"volumeMounts": [{"name": "v", "mountPath": "/dev"}]}),
+            "VerifierInvalid: volume \"v\" is mounted at /dev, which is Backproof's own place; mount it elsewhere",
+        ),
         (json!({"volumeMounts": [{"name": "v", "mountPath": "/backproofs"}]}), "planned"),
-        (json!({"args": ["--read-back=off"]}), "VerifierInvalid: restoreOption.addonInfo.jobTemplate.spec.args is set, but the arguments are the Function's; give params or variables to the task instead"),
-        (json!({"env": [{"name": "BACKPROOF_CLAIM_UID", "value": "x"}]}), "VerifierInvalid: the environment variable BACKPROOF_CLAIM_UID is Backproof's own; leave it out of the settings of verifier, Addon and Function"),
+        (
+            json!({"args": ["--read-back=off"]}),
+            "VerifierInvalid: restoreOption.addonInfo.jobTemplate.spec.args is set, but the arguments are the Function's; give params or variables to the task instead",
+        ),
+        (
+            json!({"env": [{"name": "BACKPROOF_CLAIM_UID", "value": "x"}]}),
+            "VerifierInvalid: the environment variable BACKPROOF_CLAIM_UID is Backproof's own; leave it out of the settings of verifier, Addon and Function",
+        ),
     ] {
         // Not even where the installation allows everything else.
         let line = after(|world| {
@@ -222,7 +462,10 @@ fn an_addon_and_a_task_must_be_chosen() {
     for (info, expected) in [
         (json!(null), "VerifierInvalid: the verifier's restoreOption.addonInfo is not set"),
         (json!({"name": "pvc-addon"}), "VerifierInvalid: the verifier's restoreOption.addonInfo.tasks is not set"),
-        (json!({"name": "pvc-addon", "tasks": [{"name": "a"}, {"name": "b"}]}), "VerifierInvalid: the verifier's restoreOption.addonInfo.tasks names a, b; this version runs one task"),
+        (
+            json!({"name": "pvc-addon", "tasks": [{"name": "a"}, {"name": "b"}]}),
+            "VerifierInvalid: the verifier's restoreOption.addonInfo.tasks names a, b; this version runs one task",
+        ),
     ] {
         let line = after(|world| world.restore.spec.addon = from(info.clone()));
         assert_eq!(line, expected, "{info}");

@@ -29,8 +29,18 @@ fn a_report_of_the_right_pod_about_the_right_thing_decides() {
         ("Complete", 0, verified.clone(), "Verified - Succeeded"),
         ("Failed", 1, report("VerificationFailed", Some("PackDamaged")), "VerificationFailed PackDamaged Failed"),
         ("Failed", 2, report("Inconclusive", Some("StorageUnreachable")), "Inconclusive StorageUnreachable Failed"),
-        ("Failed", 2, edited(report("Inconclusive", Some("RepositoryNotFound")), "/snapshot", json!(null)), "Inconclusive RepositoryNotFound Failed"),
-        ("Failed", 1, edited(report("VerificationFailed", Some("KeysDamaged")), "/snapshot", json!(null)), "VerificationFailed KeysDamaged Failed"),
+        (
+            "Failed",
+            2,
+            edited(report("Inconclusive", Some("RepositoryNotFound")), "/snapshot", json!(null)),
+            "Inconclusive RepositoryNotFound Failed",
+        ),
+        (
+            "Failed",
+            1,
+            edited(report("VerificationFailed", Some("KeysDamaged")), "/snapshot", json!(null)),
+            "VerificationFailed KeysDamaged Failed",
+        ),
         // Less was read back than restored: not proven, whatever the executor says.
         ("Complete", 0, edited(verified.clone(), "/readBack/bytes", json!(2047)), "Inconclusive ReadBackIncomplete Failed"),
         // Outcome and exit code, Job and cause contradict each other.
@@ -52,7 +62,12 @@ fn a_report_of_the_right_pod_about_the_right_thing_decides() {
         ("Complete", 0, edited(verified.clone(), "/snapshot/id", json!("b".repeat(64))), "Inconclusive ExecutorFailed Failed"),
         ("Complete", 0, edited(verified.clone(), "/snapshot/id", json!(&POD_ID[..8])), "Inconclusive ExecutorFailed Failed"),
         ("Complete", 0, edited(verified.clone(), "/snapshot", json!(null)), "Inconclusive ExecutorFailed Failed"),
-        ("Failed", 1, edited(report("VerificationFailed", Some("PackDamaged")), "/snapshot/id", json!("b".repeat(64))), "Inconclusive ExecutorFailed Failed"),
+        (
+            "Failed",
+            1,
+            edited(report("VerificationFailed", Some("PackDamaged")), "/snapshot/id", json!("b".repeat(64))),
+            "Inconclusive ExecutorFailed Failed",
+        ),
         // No report at all.
         ("Complete", 0, json!({}), "Inconclusive ExecutorFailed Failed"),
         ("Complete", 0, json!("Verified"), "Inconclusive ExecutorFailed Failed"),
@@ -61,7 +76,10 @@ fn a_report_of_the_right_pod_about_the_right_thing_decides() {
         assert_eq!(with_report(condition, code, &report), expected, "{condition} {code} {report}");
     }
     assert_eq!(ending("Complete", vec![pod("pod", "Succeeded", terminated(0, ""))]), "Inconclusive ExecutorFailed Failed");
-    assert_eq!(ending("Failed", vec![pod("pod", "Failed", terminated(64, "error: unexpected argument"))]), "Inconclusive ExecutorFailed Failed");
+    assert_eq!(
+        ending("Failed", vec![pod("pod", "Failed", terminated(64, "error: unexpected argument"))]),
+        "Inconclusive ExecutorFailed Failed"
+    );
     assert_eq!(ending("Complete", vec![]), "Inconclusive PodLost Failed");
 }
 
@@ -79,7 +97,11 @@ fn the_message_says_the_cause_once() {
         let report = edited(report("VerificationFailed", Some("PackDamaged")), "/error", error.clone());
         world.pods = vec![pod("pod", "Failed", terminated(1, &report.to_string()))];
         let status = world.decide(at(10)).unwrap().status;
-        assert_eq!((status.message.as_str(), status.components["pod"].error.clone()), (expected, format!("PackDamaged: {expected}")), "{error}");
+        assert_eq!(
+            (status.message.as_str(), status.components["pod"].error.clone()),
+            (expected, format!("PackDamaged: {expected}")),
+            "{error}"
+        );
     }
 }
 
@@ -132,20 +154,27 @@ fn every_early_end_has_its_cause() {
         world.ending(at(10))
     };
     let state = |state: Value| json!([{"name": "logical-backup-restore-0", "image": "i", "imageID": "", "ready": false, "restartCount": 0, "state": state}]);
-    let oom = json!({"terminated": {"exitCode": 137, "reason": "OOMKilled", "startedAt": at(2).to_string(), "finishedAt": at(3).to_string()}});
+    let oom =
+        json!({"terminated": {"exitCode": 137, "reason": "OOMKilled", "startedAt": at(2).to_string(), "finishedAt": at(3).to_string()}});
     let killed = terminated(137, "");
     let disrupted = |reason: &str| json!([{"type": "DisruptionTarget", "status": "True", "reason": reason, "message": "m"}]);
     for (status, expected) in [
         (json!({"phase": "Failed", "containerStatuses": state(oom)}), "Inconclusive OutOfMemory Failed"),
         (json!({"phase": "Failed", "reason": "Evicted", "message": "low on disk"}), "Inconclusive Evicted Failed"),
         (json!({"phase": "Failed", "reason": "Evicted", "containerStatuses": state(killed.clone())}), "Inconclusive Evicted Failed"),
-        (json!({"phase": "Failed", "conditions": disrupted("EvictionByEvictionAPI"), "containerStatuses": state(killed.clone())}), "Inconclusive Evicted Failed"),
+        (
+            json!({"phase": "Failed", "conditions": disrupted("EvictionByEvictionAPI"), "containerStatuses": state(killed.clone())}),
+            "Inconclusive Evicted Failed",
+        ),
         (json!({"phase": "Failed", "conditions": disrupted("PreemptionByScheduler")}), "Inconclusive Evicted Failed"),
         (json!({"phase": "Failed", "conditions": disrupted("DeletionByPodGC")}), "Inconclusive PodLost Failed"),
         (json!({"phase": "Failed", "reason": "NodeLost"}), "Inconclusive PodLost Failed"),
         (json!({"phase": "Failed"}), "Inconclusive PodLost Failed"),
         (json!({"phase": "Failed", "containerStatuses": state(killed)}), "Inconclusive ExecutorFailed Failed"),
-        (json!({"phase": "Failed", "containerStatuses": state(json!({"terminated": {"exitCode": 128, "reason": "StartError", "message": "no such file"}}))}), "Inconclusive ExecutorFailed Failed"),
+        (
+            json!({"phase": "Failed", "containerStatuses": state(json!({"terminated": {"exitCode": 128, "reason": "StartError", "message": "no such file"}}))}),
+            "Inconclusive ExecutorFailed Failed",
+        ),
     ] {
         assert_eq!(with_status(status.clone()), expected, "{status}");
     }
@@ -165,7 +194,9 @@ fn a_container_that_does_not_start_is_given_up_in_time() {
     let waiting = |reason: &str| vec![pod("pod", "Pending", json!({"waiting": {"reason": reason, "message": "m"}}))];
     let unscheduled = || {
         let mut pod = pod("pod", "Pending", json!({}));
-        pod.status = from(json!({"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes"}]}));
+        pod.status = from(
+            json!({"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes"}]}),
+        );
         vec![pod]
     };
     // The Job started at minute 1, and 10 minutes is the limit.
@@ -196,13 +227,18 @@ fn why_it_waits_is_told_once() {
     assert_eq!(first.wake, Some(jiff::SignedDuration::from_mins(6)));
     world.restore.status = Some(first.status.clone());
     let second = world.decide(at(6)).unwrap();
-    assert_eq!((second.status, second.notes.len(), second.effects.len()), (first.status, 0, 0), "nothing is written when nothing but time changed");
+    assert_eq!(
+        (second.status, second.notes.len(), second.effects.len()),
+        (first.status, 0, 0),
+        "nothing is written when nothing but time changed"
+    );
 }
 
 #[test]
 fn a_container_that_finished_in_time_counts_even_if_it_is_read_late() {
     let verified = report("Verified", None).to_string();
-    for (minute, expected) in [(359, "Verified - Succeeded"), (360, "Verified - Succeeded"), (361, "Inconclusive DeadlineExceeded Failed")] {
+    for (minute, expected) in [(359, "Verified - Succeeded"), (360, "Verified - Succeeded"), (361, "Inconclusive DeadlineExceeded Failed")]
+    {
         let mut world = World::new().started();
         world.finish("pod", "Complete", "x");
         let mut state = terminated(0, &verified);

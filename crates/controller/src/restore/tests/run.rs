@@ -27,7 +27,9 @@ fn only_the_one_we_made_is_served() {
         ("no owner", false, |w| w.restore.metadata.owner_references = None),
         ("owner of another UID", false, |w| w.restore.metadata.owner_references.as_mut().unwrap()[0].uid = "x".into()),
         ("owner does not control", false, |w| w.restore.metadata.owner_references.as_mut().unwrap()[0].controller = None),
-        ("owner of another group", false, |w| w.restore.metadata.owner_references.as_mut().unwrap()[0].api_version = "core.example.com/v1".into()),
+        ("owner of another group", false, |w| {
+            w.restore.metadata.owner_references.as_mut().unwrap()[0].api_version = "core.example.com/v1".into()
+        }),
         ("another name", false, |w| w.restore.metadata.name = Some("x".into())),
         ("another namespace", false, |w| w.restore.metadata.namespace = Some("x".into())),
         ("no label", false, |w| w.restore.metadata.labels = None),
@@ -85,9 +87,15 @@ fn a_run_goes_make_record_start_judge_close() {
     world.finish("pod", "Complete", "x");
     world.pods = vec![pod("pod", "Succeeded", terminated(0, &report("Verified", None).to_string()))];
     let closed = world.decide(at(7)).unwrap();
-    assert_eq!(closed.notes.iter().map(|note| (note.reason, note.message.as_str())).collect::<Vec<_>>(), [("RestoreVerified", "restored and read back 3 files and 2 directories, 2.000 KiB in 2m0s")]);
+    assert_eq!(
+        closed.notes.iter().map(|note| (note.reason, note.message.as_str())).collect::<Vec<_>>(),
+        [("RestoreVerified", "restored and read back 3 files and 2 directories, 2.000 KiB in 2m0s")]
+    );
     let mut status = serde_json::to_value(&closed.status).unwrap();
-    assert_eq!(status["conditions"].take()[2], json!({"type": "MetricsPushed", "status": "True", "lastTransitionTime": "2026-01-01T00:07:00Z", "reason": "SuccessfullyPushedMetrics"}));
+    assert_eq!(
+        status["conditions"].take()[2],
+        json!({"type": "MetricsPushed", "status": "True", "lastTransitionTime": "2026-01-01T00:07:00Z", "reason": "SuccessfullyPushedMetrics"})
+    );
     let counts = json!({"files": 3, "directories": 2, "bytes": 2048});
     assert_eq!(
         status,
@@ -169,7 +177,9 @@ fn a_target_that_somebody_mounts_is_left_alone() {
         pod.spec.as_mut().unwrap().volumes.as_mut().unwrap()[0].persistent_volume_claim.as_mut().unwrap().claim_name = "other".into();
         pod
     };
-    let ephemeral: Pod = from(json!({"metadata": {"name": "scr", "namespace": "demo"}, "spec": {"containers": [], "volumes": [{"name": "atch", "ephemeral": {}}]}, "status": {"phase": "Running"}}));
+    let ephemeral: Pod = from(
+        json!({"metadata": {"name": "scr", "namespace": "demo"}, "spec": {"containers": [], "volumes": [{"name": "atch", "ephemeral": {}}]}, "status": {"phase": "Running"}}),
+    );
     let mut ephemeral_target = World::new();
     ephemeral_target.owner.run.verifier.target.object.name = "scr-atch".into();
     ephemeral_target.neighbours = vec![ephemeral];
@@ -273,7 +283,10 @@ fn components_share_the_target_and_so_take_turns() {
     world.pods = vec![ended.clone()];
     world.neighbours = vec![pod("dump", "Running", json!({"running": {}}))];
     let decision = world.decide(at(5)).unwrap();
-    assert_eq!((decision.effects.len(), decision.status.message.as_str()), (0, "waiting for Pod pod-dump of the component before to be gone"));
+    assert_eq!(
+        (decision.effects.len(), decision.status.message.as_str()),
+        (0, "waiting for Pod pod-dump of the component before to be gone")
+    );
     world.neighbours = vec![ended];
     assert_eq!(effects(&world), ["start u-job-pod"], "the other one is still worth to know");
 }
@@ -288,7 +301,8 @@ fn components_fold_a_defect_wins_and_only_all_of_them_are_green() {
         }
         (world.ending(at(5)), world.decide(at(5)).unwrap().status)
     };
-    let (good, bad, unclear) = ((0, "Verified", None), (1, "VerificationFailed", Some("PackDamaged")), (2, "Inconclusive", Some("TargetFull")));
+    let (good, bad, unclear) =
+        ((0, "Verified", None), (1, "VerificationFailed", Some("PackDamaged")), (2, "Inconclusive", Some("TargetFull")));
     for (dump, pod, expected) in [
         (good, good, "Verified - Succeeded"),
         (good, bad, "VerificationFailed PackDamaged Failed"),

@@ -79,18 +79,34 @@ fn what_others_do_to_the_restore_session() {
     };
     for (name, change, end) in [
         ("deleted", (|world| world.restore = None) as fn(&mut World), "Failed Inconclusive RestoreSessionDeleted"),
-        ("being deleted", |world| world.restore = Some(merged(world.restore.as_ref().unwrap(), "metadata: {deletionTimestamp: '2026-01-01T00:00:00Z'}")), "Failed Inconclusive RestoreSessionDeleted"),
-        ("made again by somebody", |world| world.restore.as_mut().unwrap().metadata.uid = Some("rs2".into()), "Failed Inconclusive RestoreSessionDeleted"),
+        (
+            "being deleted",
+            |world| world.restore = Some(merged(world.restore.as_ref().unwrap(), "metadata: {deletionTimestamp: '2026-01-01T00:00:00Z'}")),
+            "Failed Inconclusive RestoreSessionDeleted",
+        ),
+        (
+            "made again by somebody",
+            |world| world.restore.as_mut().unwrap().metadata.uid = Some("rs2".into()),
+            "Failed Inconclusive RestoreSessionDeleted",
+        ),
         ("spec edited", |world| world.restore.as_mut().unwrap().spec.data_source = None, "Failed Inconclusive PinnedFactsChanged"),
-        ("made again and closed", |world| {
-            let restore = world.restore.as_mut().unwrap();
-            (restore.metadata.uid, restore.status) = (Some("rs2".into()), Some(yaml(GREEN)));
-        }, "Failed Inconclusive RestoreSessionDeleted"),
-        ("edited and closed", |world| {
-            let restore = world.restore.as_mut().unwrap();
-            restore.spec.restore_timeout = "1s".into();
-            restore.status = Some(yaml(GREEN));
-        }, "Failed Inconclusive PinnedFactsChanged"),
+        (
+            "made again and closed",
+            |world| {
+                let restore = world.restore.as_mut().unwrap();
+                (restore.metadata.uid, restore.status) = (Some("rs2".into()), Some(yaml(GREEN)));
+            },
+            "Failed Inconclusive RestoreSessionDeleted",
+        ),
+        (
+            "edited and closed",
+            |world| {
+                let restore = world.restore.as_mut().unwrap();
+                restore.spec.restore_timeout = "1s".into();
+                restore.status = Some(yaml(GREEN));
+            },
+            "Failed Inconclusive PinnedFactsChanged",
+        ),
     ] {
         let world = with(change);
         assert_eq!(world.end(), end, "{name}");
@@ -102,7 +118,8 @@ fn what_others_do_to_the_restore_session() {
 fn a_restore_session_of_that_name_that_is_not_ours() {
     for labels in ["{}".to_owned(), format!("{{{}: other}}", labels::SESSION_UID)] {
         let mut world = World::new();
-        world.restore = Some(yaml(&format!("{{metadata: {{name: repo-nightly-1, namespace: demo, uid: x, labels: {labels}}}, spec: {{}}}}")));
+        world.restore =
+            Some(yaml(&format!("{{metadata: {{name: repo-nightly-1, namespace: demo, uid: x, labels: {labels}}}, spec: {{}}}}")));
         world.restore.as_mut().unwrap().status = Some(yaml(GREEN));
         let world = world.run(None);
         assert_eq!(world.end(), "Failed Inconclusive NameTaken");
@@ -117,7 +134,9 @@ fn what_others_do_to_the_session() {
     assert_eq!(edited(&run("null")), "Failed Inconclusive PinnedFactsChanged");
     assert_eq!(edited(&run("'{}'")), "Failed Inconclusive PinnedFactsChanged");
     assert_eq!(edited("{metadata: {generation: 2}, spec: {snapshot: other}}"), "Failed Inconclusive PinnedFactsChanged");
-    for status in ["{phase: Running}", "{conditions: [{type: X, status: 'True', lastTransitionTime: '2026-01-01T00:00:00Z'}]}", "{phase: Failed}"] {
+    for status in
+        ["{phase: Running}", "{conditions: [{type: X, status: 'True', lastTransitionTime: '2026-01-01T00:00:00Z'}]}", "{phase: Failed}"]
+    {
         let world = World::new().session(&format!("status: {status}")).run(None);
         assert_eq!((world.done.as_slice(), world.events.as_slice()), (&[][..], &["NotOurs".to_owned()][..]), "{status}");
     }
@@ -137,7 +156,11 @@ fn a_forged_annotation_is_not_believed() {
 #[test]
 fn what_changes_while_the_session_waits() {
     for (name, change, end) in [
-        ("verifier", (|world| world.references.verifier.as_mut().unwrap().metadata.generation = Some(4)) as fn(&mut World), "VerifierChanged"),
+        (
+            "verifier",
+            (|world| world.references.verifier.as_mut().unwrap().metadata.generation = Some(4)) as fn(&mut World),
+            "VerifierChanged",
+        ),
         ("addon", |world| world.references.addon.as_mut().unwrap().metadata.uid = Some("new".into()), "VerifierChanged"),
         ("function gone", |world| world.references.function = None, "VerifierChanged"),
         ("target made again", |world| world.references.target.as_mut().unwrap().uid = "new".into(), "TargetNotFound"),
@@ -172,7 +195,12 @@ fn a_newer_session_replaces_this_one_only_where_the_verifier_says_so() {
 #[test]
 fn history_keeps_as_many_as_the_verifier_says() {
     let mut world = World::new().verifier("spec: {sessionHistoryLimit: 2}");
-    world.siblings = vec![sibling("a", -4, SiblingState::Finished), sibling("b", -3, SiblingState::Running), sibling("c", -2, SiblingState::Finished), sibling("d", -1, SiblingState::Skipped)];
+    world.siblings = vec![
+        sibling("a", -4, SiblingState::Finished),
+        sibling("b", -3, SiblingState::Running),
+        sibling("c", -2, SiblingState::Finished),
+        sibling("d", -1, SiblingState::Skipped),
+    ];
     let world = world.run(None);
     let names: Vec<_> = world.siblings.iter().map(|sibling| sibling.name.as_str()).collect();
     assert_eq!(names, ["b", "c", "d"]);
@@ -206,7 +234,14 @@ fn a_failed_session_is_repeated_after_the_delay() {
 #[test]
 fn what_is_not_repeated() {
     for (name, change) in [
-        ("paused", (|world| world.invoker = world.invoker.take().map(|_| super::super::observed::OwnedInvoker::Configuration(Box::new(yaml("{metadata: {name: backup}, spec: {paused: true}}"))))) as fn(&mut World)),
+        (
+            "paused",
+            (|world| {
+                world.invoker = world.invoker.take().map(|_| {
+                    super::super::observed::OwnedInvoker::Configuration(Box::new(yaml("{metadata: {name: backup}, spec: {paused: true}}")))
+                })
+            }) as fn(&mut World),
+        ),
         ("no invoker", |world| world.invoker = None),
         ("none left", |world| world.session.spec.retry_left = 0),
     ] {
@@ -223,9 +258,14 @@ fn what_is_not_repeated() {
 #[test]
 fn a_result_goes_only_where_it_belongs() {
     let record = |started: &str| -> VerificationRecord {
-        yaml(&format!("{{session: later, sessionUid: l, started: '{started}', completed: '{started}', verdict: Verified, verifierHash: h, snapshotUid: sna}}"))
+        yaml(&format!(
+            "{{session: later, sessionUid: l, started: '{started}', completed: '{started}', verdict: Verified, verifierHash: h, snapshotUid: sna}}"
+        ))
     };
-    for (started, expected) in [("2026-01-01T00:00:05Z", "NotVerified later:Verified -"), ("2025-12-31T00:00:00Z", "VerificationFailed repo-nightly-1:VerificationFailed -")] {
+    for (started, expected) in [
+        ("2026-01-01T00:00:05Z", "NotVerified later:Verified -"),
+        ("2025-12-31T00:00:00Z", "VerificationFailed repo-nightly-1:VerificationFailed -"),
+    ] {
         let mut world = World { answer: Some(RED), ..World::new() };
         world.references.snapshots[0].status.as_mut().unwrap().verification = Some(record(started));
         assert_eq!(world.run(None).proof(), expected, "{started}");
@@ -261,7 +301,9 @@ fn a_deletion_is_never_stuck() {
     };
     let pods = Remains { pods: vec!["pod demo/p on lost-node".into()], ..Remains::default() };
     let forbidden = Remains { forbidden: Some("pods is forbidden".into()), ..Remains::default() };
-    for (name, remains, seconds, goes) in [("pods", &pods, 119, false), ("pods", &pods, 121, true), ("rights", &forbidden, 599, false), ("rights", &forbidden, 601, true)] {
+    for (name, remains, seconds, goes) in
+        [("pods", &pods, 119, false), ("pods", &pods, 121, true), ("rights", &forbidden, 599, false), ("rights", &forbidden, 601, true)]
+    {
         let world = deleted(remains.clone()).after(seconds);
         let done = world.done.len();
         let world = world.run(None);

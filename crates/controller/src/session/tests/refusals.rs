@@ -37,18 +37,48 @@ fn what_is_missing() {
     for (name, world, cause, says) in [
         ("no invoker named", World::new().session("spec: {invoker: null}"), InvokerNotFound, "spec.invoker names no object"),
         ("wrong kind", World::new().session("spec: {invoker: {kind: Pod}}"), InvokerNotFound, "no kind that backups belong to"),
-        ("invoker", without(|world| world.references.invoker = None), InvokerNotFound, "BackupConfiguration demo/backup does not exist: create it"),
+        (
+            "invoker",
+            without(|world| world.references.invoker = None),
+            InvokerNotFound,
+            "BackupConfiguration demo/backup does not exist: create it",
+        ),
         ("session", World::new().session("spec: {session: weekly}"), InvokerNotFound, r#"has no session "weekly""#),
-        ("verifier", without(|world| world.references.verifier = None), VerifierNotFound, "BackupVerifier demo/verifier does not exist: create it"),
-        ("repository", without(|world| world.references.repository = None), RepositoryObjectNotFound, "Repository demo/repo does not exist"),
+        (
+            "verifier",
+            without(|world| world.references.verifier = None),
+            VerifierNotFound,
+            "BackupVerifier demo/verifier does not exist: create it",
+        ),
+        (
+            "repository",
+            without(|world| world.references.repository = None),
+            RepositoryObjectNotFound,
+            "Repository demo/repo does not exist",
+        ),
         ("storage", without(|world| world.references.storage = None), StorageObjectNotFound, "BackupStorage demo/storage does not exist"),
         ("snapshot", without(|world| world.references.snapshots.clear()), SnapshotObjectNotFound, "Snapshot demo/snap does not exist"),
         ("addon", without(|world| world.references.addon = None), AddonNotFound, "Addon pvc-addon does not exist"),
         ("function", without(|world| world.references.function = None), FunctionNotFound, "Function pvc-restore does not exist"),
         ("target", without(|world| world.references.target = None), TargetNotFound, "PersistentVolumeClaim demo/scratch does not exist"),
-        ("task", World::new().verifier("spec: {restoreOption: {addonInfo: {tasks: [{name: manifest-restore}]}}}"), AddonNotFound, "it has logical-backup-restore"),
-        ("newest", World::new().session("spec: {snapshot: latest}").snapshot("status: {phase: Running}"), NoSnapshotToVerify, "wait for a backup"),
-        ("of another session", World::new().snapshot("spec: {session: weekly}"), SnapshotObjectNotFound, "belongs to repository repo and session weekly"),
+        (
+            "task",
+            World::new().verifier("spec: {restoreOption: {addonInfo: {tasks: [{name: manifest-restore}]}}}"),
+            AddonNotFound,
+            "it has logical-backup-restore",
+        ),
+        (
+            "newest",
+            World::new().session("spec: {snapshot: latest}").snapshot("status: {phase: Running}"),
+            NoSnapshotToVerify,
+            "wait for a backup",
+        ),
+        (
+            "of another session",
+            World::new().snapshot("spec: {session: weekly}"),
+            SnapshotObjectNotFound,
+            "belongs to repository repo and session weekly",
+        ),
         ("not succeeded", World::new().snapshot("status: {phase: Failed}"), NoSnapshotToVerify, "is Failed: name one that is Succeeded"),
     ] {
         refused(name, world, cause, says);
@@ -67,21 +97,45 @@ fn a_verifier_without_reference() {
 
 #[test]
 fn what_is_wrong() {
-    use Cause::{DriverNotSupported, ExecutorNotSupported, ForeignFunctionNotAllowed, NoComponentSelected, NoComponents, TargetNotSupported, TypeNotSupported, VerifierInvalid};
+    use Cause::{
+        DriverNotSupported, ExecutorNotSupported, ForeignFunctionNotAllowed, NoComponentSelected, NoComponents, TargetNotSupported,
+        TypeNotSupported, VerifierInvalid,
+    };
     let foreign = without(|world| world.references.function.as_mut().unwrap().metadata.labels = None);
-    let sidecar = without(|world| world.references.addon = world.references.addon.as_ref().map(|addon| merged(addon, "spec: {restoreTasks: [{name: logical-backup-restore, executor: Sidecar}]}")));
+    let sidecar = without(|world| {
+        world.references.addon = world
+            .references
+            .addon
+            .as_ref()
+            .map(|addon| merged(addon, "spec: {restoreTasks: [{name: logical-backup-restore, executor: Sidecar}]}"))
+    });
     for (name, world, cause, says) in [
         ("query", World::new().verifier("spec: {type: Query, function: f, query: {}}"), TypeNotSupported, "RestoreOnly works"),
         ("script", World::new().verifier("spec: {type: Script}"), TypeNotSupported, "RestoreOnly works"),
         ("no type", World::new().verifier("spec: {type: null}"), VerifierInvalid, "set it to RestoreOnly"),
         ("unknown type", World::new().verifier("spec: {type: Guess}"), VerifierInvalid, "set it to RestoreOnly"),
         ("timeout", World::new().verifier("spec: {timeout: 1d}"), VerifierInvalid, "spec.timeout"),
-        ("two tasks", World::new().verifier("spec: {restoreOption: {addonInfo: {tasks: [{name: a}, {name: b}]}}}"), VerifierInvalid, "keep one of them"),
-        ("workload", World::new().verifier("spec: {restoreOption: {target: {apiGroup: apps, kind: StatefulSet}}}"), TargetNotSupported, "name a PersistentVolumeClaim"),
+        (
+            "two tasks",
+            World::new().verifier("spec: {restoreOption: {addonInfo: {tasks: [{name: a}, {name: b}]}}}"),
+            VerifierInvalid,
+            "keep one of them",
+        ),
+        (
+            "workload",
+            World::new().verifier("spec: {restoreOption: {target: {apiGroup: apps, kind: StatefulSet}}}"),
+            TargetNotSupported,
+            "name a PersistentVolumeClaim",
+        ),
         ("foreign function", foreign, ForeignFunctionNotAllowed, "foreignFunctions.enabled"),
         ("executor", sidecar, ExecutorNotSupported, "only Job is supported"),
         ("no component", World::new().snapshot("status: {components: null}"), NoComponents, "names no component"),
-        ("none selected", World::new().snapshot("status: {components: {pod: null, manifest: {}}}"), NoComponentSelected, "choose another task"),
+        (
+            "none selected",
+            World::new().snapshot("status: {components: {pod: null, manifest: {}}}"),
+            NoComponentSelected,
+            "choose another task",
+        ),
         ("driver", World::new().snapshot("status: {components: {pod: {driver: WalG}}}"), DriverNotSupported, "only Restic"),
     ] {
         refused(name, world, cause, says);
@@ -102,7 +156,16 @@ fn the_target_is_never_the_source() {
         ("named by the invoker", target("{name: data}")),
         ("named with namespace and group", target("{apiGroup: v1, name: data, namespace: demo}")),
         ("named by the snapshot", World::new().snapshot("spec: {appRef: {kind: PersistentVolumeClaim, name: scratch, namespace: demo}}")),
-        ("named by the repository", without(|world| world.references.repository = world.references.repository.as_ref().map(|object| merged(object, "spec: {appRef: {kind: PersistentVolumeClaim, name: scratch}}")))),
+        (
+            "named by the repository",
+            without(|world| {
+                world.references.repository = world
+                    .references
+                    .repository
+                    .as_ref()
+                    .map(|object| merged(object, "spec: {appRef: {kind: PersistentVolumeClaim, name: scratch}}"))
+            }),
+        ),
         ("the repository's volume", claims(|target, source| target.name.clone_from(&source.name))),
         ("same claim", claims(|target, source| target.uid.clone_from(&source.uid))),
         ("same volume", claims(|target, source| (target.volume_uid, source.volume_uid) = ("pv".into(), "pv".into()))),
@@ -121,7 +184,11 @@ fn namespaces_are_crossed_only_when_allowed() {
     let elsewhere = || {
         without(|world| {
             world.references.target.as_mut().unwrap().namespace = "verify".into();
-            world.references.storage = world.references.storage.as_ref().map(|storage| merged(storage, "spec: {storage: {local: null, provider: s3, s3: {bucket: b}}}"));
+            world.references.storage = world
+                .references
+                .storage
+                .as_ref()
+                .map(|storage| merged(storage, "spec: {storage: {local: null, provider: s3, s3: {bucket: b}}}"));
         })
     };
     refused("not listed", elsewhere(), Cause::CrossNamespaceNotAllowed, "crossNamespace");
@@ -130,11 +197,16 @@ fn namespaces_are_crossed_only_when_allowed() {
     refused("listed", listed, Cause::CrossNamespaceNotAllowed, "cannot bring Secrets there yet");
     let claim = without(|world| world.references.target.as_mut().unwrap().namespace = "verify".into());
     refused("claim", claim, Cause::CrossNamespaceNotAllowed, "cannot be mounted in namespace verify");
-    let secret = without(|world| world.references.repository = world.references.repository.as_ref().map(|object| merged(object, "spec: {encryptionSecret: {namespace: vault}}")));
+    let secret = without(|world| {
+        world.references.repository =
+            world.references.repository.as_ref().map(|object| merged(object, "spec: {encryptionSecret: {namespace: vault}}"))
+    });
     refused("secret", secret, Cause::SecretNotReachable, "Secret vault/password");
     let foreign_storage = |policy: &str| {
         without(|world| {
-            let patch = format!("metadata: {{namespace: infra}}\nspec: {{usagePolicy: {policy}, storage: {{local: null, provider: s3, s3: {{bucket: b}}}}}}");
+            let patch = format!(
+                "metadata: {{namespace: infra}}\nspec: {{usagePolicy: {policy}, storage: {{local: null, provider: s3, s3: {{bucket: b}}}}}}"
+            );
             world.references.storage = world.references.storage.as_ref().map(|storage| merged(storage, &patch));
         })
     };
@@ -169,9 +241,16 @@ fn unsafe_settings() {
         allowed.settings.unsafe_namespaces = vec!["demo".into()];
         assert_eq!(allowed.run(None).end(), "Succeeded Verified -", "{patch}");
     }
-    let function = without(|world| world.references.function = world.references.function.as_ref().map(|function| merged(function, "spec: {runtimeSettings: {securityContext: {privileged: true}}}")));
+    let function = without(|world| {
+        world.references.function = world
+            .references
+            .function
+            .as_ref()
+            .map(|function| merged(function, "spec: {runtimeSettings: {securityContext: {privileged: true}}}"))
+    });
     refused("function", function, Cause::UnsafeSettings, "Function backproof-pvc-restore");
-    let template = "spec: {restoreTasks: [{name: logical-backup-restore, function: f, volumeTemplate: [{name: v, source: {hostPath: {path: /}}}]}]}";
+    let template =
+        "spec: {restoreTasks: [{name: logical-backup-restore, function: f, volumeTemplate: [{name: v, source: {hostPath: {path: /}}}]}]}";
     let addon = without(|world| world.references.addon = world.references.addon.as_ref().map(|addon| merged(addon, template)));
     refused("addon", addon, Cause::UnsafeSettings, "volumeTemplate v");
 }
@@ -179,7 +258,12 @@ fn unsafe_settings() {
 #[test]
 fn the_newest_is_the_latest_taken_then_the_last_by_name() {
     let mut world = World::new().session("spec: {snapshot: ''}");
-    for (name, taken, phase) in [("a", "2026-01-02", "Succeeded"), ("b", "2026-01-02", "Succeeded"), ("c", "2026-01-03", "Running"), ("d", "2026-01-01", "Succeeded")] {
+    for (name, taken, phase) in [
+        ("a", "2026-01-02", "Succeeded"),
+        ("b", "2026-01-02", "Succeeded"),
+        ("c", "2026-01-03", "Running"),
+        ("d", "2026-01-01", "Succeeded"),
+    ] {
         let patch = format!("{{metadata: {{name: {name}, uid: {name}}}, status: {{phase: {phase}, snapshotTime: '{taken}T00:00:00Z'}}}}");
         world.references.snapshots.push(merged(&world.references.snapshots[0], &patch));
     }

@@ -28,7 +28,10 @@ fn a_green_run() {
     assert_eq!(meta.finalizers.clone().unwrap(), ["kubestash.com/cleanup"]);
     assert_eq!(meta.labels.clone().unwrap()["kubestash.com/invoker-name"], "backup");
     let owner = &meta.owner_references.clone().unwrap()[0];
-    assert_eq!((owner.kind.as_str(), owner.uid.as_str(), owner.controller, owner.block_owner_deletion), ("BackupConfiguration", "inv", Some(true), Some(true)));
+    assert_eq!(
+        (owner.kind.as_str(), owner.uid.as_str(), owner.controller, owner.block_owner_deletion),
+        ("BackupConfiguration", "inv", Some(true), Some(true))
+    );
 }
 
 #[test]

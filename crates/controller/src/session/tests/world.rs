@@ -144,7 +144,13 @@ impl World {
     pub(super) fn new() -> Self {
         let invoker: BackupConfiguration = yaml(INVOKER);
         let invoker = OwnedInvoker::Configuration(Box::new(invoker));
-        let claim = |name: &str, uid: &str, role: &str| Claim { namespace: "demo".into(), name: name.into(), uid: uid.into(), role: role.into(), ..Claim::default() };
+        let claim = |name: &str, uid: &str, role: &str| Claim {
+            namespace: "demo".into(),
+            name: name.into(),
+            uid: uid.into(),
+            role: role.into(),
+            ..Claim::default()
+        };
         let references = References {
             invoker: Some(invoker.clone()),
             repository: Some(yaml::<Repository>(REPOSITORY)),
@@ -246,7 +252,8 @@ impl World {
             Stage::Contradicted(_) | Stage::Running(_) => observed.restore = seen(&self.restore),
             Stage::Judged(..) => {
                 observed.restore = seen(&self.restore);
-                observed.snapshot = self.references.snapshots.first().map_or(Seen::Absent, |snapshot| Seen::Present(Box::new(snapshot.clone())));
+                observed.snapshot =
+                    self.references.snapshots.first().map_or(Seen::Absent, |snapshot| Seen::Present(Box::new(snapshot.clone())));
             }
             Stage::Done(_) => {
                 observed.lock = if self.mine { Lock::Mine } else { Lock::NotRead };
@@ -387,9 +394,14 @@ impl World {
     fn write(&mut self, new: Option<BackupVerificationSessionStatus>) {
         let before = self.status();
         let after = new.clone().unwrap_or_default();
-        let done = before.phase.as_ref().and_then(backproof_api::shared::Wire::known).is_some_and(backproof_api::VerificationPhase::is_done);
+        let done =
+            before.phase.as_ref().and_then(backproof_api::shared::Wire::known).is_some_and(backproof_api::VerificationPhase::is_done);
         if done {
-            assert_eq!((&before.phase, &before.verdict, &before.conditions), (&after.phase, &after.verdict, &after.conditions), "a finished session changed");
+            assert_eq!(
+                (&before.phase, &before.verdict, &before.conditions),
+                (&after.phase, &after.verdict, &after.conditions),
+                "a finished session changed"
+            );
         }
         assert!(!backproof_api::phase::unproven(&after), "unproven success");
         self.session.status = new;

@@ -22,7 +22,15 @@ pub(super) fn cases() -> Vec<Case> {
     [1, 2].into_iter().flat_map(|format| [passwords(format), configs(format), locks(format), places(format)]).flatten().collect()
 }
 
-fn case(name: &str, format: u32, what: &str, damage: impl Fn(&Sample, &Path) + Send + Sync + 'static, expected: (Verdict, Option<Cause>, Option<Cause>), rule: &str, why: &str) -> Case {
+fn case(
+    name: &str,
+    format: u32,
+    what: &str,
+    damage: impl Fn(&Sample, &Path) + Send + Sync + 'static,
+    expected: (Verdict, Option<Cause>, Option<Cause>),
+    rule: &str,
+    why: &str,
+) -> Case {
     let (outcome, cause, finding) = expected;
     Case {
         name: name.to_owned(),
@@ -58,7 +66,8 @@ fn passwords(format: u32) -> Vec<Case> {
     let not_opened = "a password that opens none of the intact keys says nothing about the data";
     vec![
         case("sound", format, "nothing", same, green(None), "everything came back and was read back", ""),
-        case("sound-latest", format, "nothing; `latest` is asked for", same, green(None), "everything came back and was read back", "").asking("latest"),
+        case("sound-latest", format, "nothing; `latest` is asked for", same, green(None), "everything came back and was read back", "")
+            .asking("latest"),
         case(
             "sound-own-key",
             format,
@@ -74,9 +83,42 @@ fn passwords(format: u32) -> Vec<Case> {
             "everything came back and was read back",
             "",
         ),
-        with(Some("wrong"), case("password-wrong", format, "nothing; the password is another", same, open(Cause::EncryptionKeyRejected), not_opened, ONE_CODE)),
-        with(Some(""), case("password-empty", format, "nothing; the password is empty", same, open(Cause::SecretMissing), "a missing secret says nothing about the data", ONE_CODE)),
-        with(None, case("password-unset", format, "nothing; there is no password", same, open(Cause::SecretMissing), "a missing secret says nothing about the data", ONE_CODE)),
+        with(
+            Some("wrong"),
+            case(
+                "password-wrong",
+                format,
+                "nothing; the password is another",
+                same,
+                open(Cause::EncryptionKeyRejected),
+                not_opened,
+                ONE_CODE,
+            ),
+        ),
+        with(
+            Some(""),
+            case(
+                "password-empty",
+                format,
+                "nothing; the password is empty",
+                same,
+                open(Cause::SecretMissing),
+                "a missing secret says nothing about the data",
+                ONE_CODE,
+            ),
+        ),
+        with(
+            None,
+            case(
+                "password-unset",
+                format,
+                "nothing; there is no password",
+                same,
+                open(Cause::SecretMissing),
+                "a missing secret says nothing about the data",
+                ONE_CODE,
+            ),
+        ),
         case(
             "password-of-the-damaged-key",
             format,
@@ -102,10 +144,30 @@ fn password_file(repository: &Path) -> String {
 }
 
 fn configs(format: u32) -> Vec<Case> {
-    let config = |version: u32| move |sample: &Sample, repository: &Path| forge(sample, repository).config(&json!({"version": version, "id": "cd".repeat(32), "chunker_polynomial": "25b468838dcb75"}));
+    let config = |version: u32| {
+        move |sample: &Sample, repository: &Path| {
+            forge(sample, repository).config(&json!({"version": version, "id": "cd".repeat(32), "chunker_polynomial": "25b468838dcb75"}))
+        }
+    };
     vec![
-        case("config-version-3", format, "`config` says version 3", config(3), open(Cause::UnsupportedRepository), "a format that we do not know cannot be judged", ONE_CODE),
-        case("config-version-0", format, "`config` says version 0", config(0), open(Cause::UnsupportedRepository), "a format that we do not know cannot be judged", ONE_CODE),
+        case(
+            "config-version-3",
+            format,
+            "`config` says version 3",
+            config(3),
+            open(Cause::UnsupportedRepository),
+            "a format that we do not know cannot be judged",
+            ONE_CODE,
+        ),
+        case(
+            "config-version-0",
+            format,
+            "`config` says version 0",
+            config(0),
+            open(Cause::UnsupportedRepository),
+            "a format that we do not know cannot be judged",
+            ONE_CODE,
+        ),
         case(
             "config-not-json",
             format,
@@ -127,8 +189,26 @@ fn configs(format: u32) -> Vec<Case> {
             "the snapshot asked for is gone; the file beside it is another one",
             ONE_CODE,
         ),
-        case("latest-damaged", format, "file of the newest snapshot: one bit flipped; `latest` is asked for", |sample, repository| sabotage("snapshot-bitflip", repository, &sample.donor, Some(&sample.newest)), red(Cause::SnapshotDamaged), "which snapshot is the newest cannot be told while one is damaged, and an older one must not pass for it", "").asking("latest"),
-        case("unknown-snapshot", format, "nothing; a snapshot that never was is asked for", |_, _| {}, open(Cause::SnapshotNotFound), "a snapshot that is not there may have been forgotten on purpose", ONE_CODE).asking("00000000000000000000000000000000000000000000000000000000000000aa"),
+        case(
+            "latest-damaged",
+            format,
+            "file of the newest snapshot: one bit flipped; `latest` is asked for",
+            |sample, repository| sabotage("snapshot-bitflip", repository, &sample.donor, Some(&sample.newest)),
+            red(Cause::SnapshotDamaged),
+            "which snapshot is the newest cannot be told while one is damaged, and an older one must not pass for it",
+            "",
+        )
+        .asking("latest"),
+        case(
+            "unknown-snapshot",
+            format,
+            "nothing; a snapshot that never was is asked for",
+            |_, _| {},
+            open(Cause::SnapshotNotFound),
+            "a snapshot that is not there may have been forgotten on purpose",
+            ONE_CODE,
+        )
+        .asking("00000000000000000000000000000000000000000000000000000000000000aa"),
     ]
 }
 
@@ -140,18 +220,74 @@ fn locks(format: u32) -> Vec<Case> {
         }
     };
     vec![
-        case("lock-exclusive-now", format, "a fresh exclusive lock", |sample, repository| drop(forge(sample, repository).lock(Taken::Now, Exclusive::Yes)), green(None), "a lock keeps nobody from reading what is all there", "restic refuses to work beside an exclusive lock, whatever the data"),
-        case("lock-exclusive-stale", format, "an exclusive lock of months ago", |sample, repository| drop(forge(sample, repository).lock(Taken::Long, Exclusive::Yes)), green(Some(Cause::StaleLock)), "a stale lock is a finding", "restic refuses to work beside an exclusive lock until `restic unlock`, whatever the data"),
-        case("lock-shared-now", format, "a fresh shared lock", |sample, repository| drop(forge(sample, repository).lock(Taken::Now, Exclusive::No)), green(None), "a lock keeps nobody from reading what is all there", ""),
-        case("data-delete-exclusive-now", format, "largest pack deleted, beside a fresh exclusive lock", lost(Taken::Now, Exclusive::Yes), open(Cause::RepositoryChangedDuringRun), "what is missing while somebody prunes proves nothing", ONE_CODE),
-        case("data-delete-exclusive-stale", format, "largest pack deleted, beside an exclusive lock of months ago", lost(Taken::Long, Exclusive::Yes), (Verdict::VerificationFailed, Some(Cause::PackMissing), Some(Cause::StaleLock)), "a stale lock excuses nothing", ""),
-        case("data-delete-shared-now", format, "largest pack deleted, beside a fresh shared lock", lost(Taken::Now, Exclusive::No), red(Cause::PackMissing), "only an exclusive lock lets anybody remove packs", ""),
+        case(
+            "lock-exclusive-now",
+            format,
+            "a fresh exclusive lock",
+            |sample, repository| drop(forge(sample, repository).lock(Taken::Now, Exclusive::Yes)),
+            green(None),
+            "a lock keeps nobody from reading what is all there",
+            "restic refuses to work beside an exclusive lock, whatever the data",
+        ),
+        case(
+            "lock-exclusive-stale",
+            format,
+            "an exclusive lock of months ago",
+            |sample, repository| drop(forge(sample, repository).lock(Taken::Long, Exclusive::Yes)),
+            green(Some(Cause::StaleLock)),
+            "a stale lock is a finding",
+            "restic refuses to work beside an exclusive lock until `restic unlock`, whatever the data",
+        ),
+        case(
+            "lock-shared-now",
+            format,
+            "a fresh shared lock",
+            |sample, repository| drop(forge(sample, repository).lock(Taken::Now, Exclusive::No)),
+            green(None),
+            "a lock keeps nobody from reading what is all there",
+            "",
+        ),
+        case(
+            "data-delete-exclusive-now",
+            format,
+            "largest pack deleted, beside a fresh exclusive lock",
+            lost(Taken::Now, Exclusive::Yes),
+            open(Cause::RepositoryChangedDuringRun),
+            "what is missing while somebody prunes proves nothing",
+            ONE_CODE,
+        ),
+        case(
+            "data-delete-exclusive-stale",
+            format,
+            "largest pack deleted, beside an exclusive lock of months ago",
+            lost(Taken::Long, Exclusive::Yes),
+            (Verdict::VerificationFailed, Some(Cause::PackMissing), Some(Cause::StaleLock)),
+            "a stale lock excuses nothing",
+            "",
+        ),
+        case(
+            "data-delete-shared-now",
+            format,
+            "largest pack deleted, beside a fresh shared lock",
+            lost(Taken::Now, Exclusive::No),
+            red(Cause::PackMissing),
+            "only an exclusive lock lets anybody remove packs",
+            "",
+        ),
     ]
 }
 
 fn places(format: u32) -> Vec<Case> {
     let mut cases = vec![
-        case("no-directory", format, "the place does not exist", |_, repository| fs::remove_dir_all(repository).expect("removing"), open(Cause::RepositoryNotFound), "an empty place is the wrong place or a missing volume, not a broken backup", ONE_CODE),
+        case(
+            "no-directory",
+            format,
+            "the place does not exist",
+            |_, repository| fs::remove_dir_all(repository).expect("removing"),
+            open(Cause::RepositoryNotFound),
+            "an empty place is the wrong place or a missing volume, not a broken backup",
+            ONE_CODE,
+        ),
         case(
             "empty-directory",
             format,

@@ -16,7 +16,8 @@ pub(super) fn recipes() -> Vec<Case> {
     let mut cases = Vec::new();
     for line in text.lines().skip(1) {
         let columns: Vec<_> = line.split('\t').map(str::to_owned).collect();
-        let [case, recipe, formats, given, outcome, cause, finding, what, rule, why] = <[String; 10]>::try_from(columns).unwrap_or_else(|columns| panic!("recipes.tsv: {} columns in {line:?}", columns.len()));
+        let [case, recipe, formats, given, outcome, cause, finding, what, rule, why] =
+            <[String; 10]>::try_from(columns).unwrap_or_else(|columns| panic!("recipes.tsv: {} columns in {line:?}", columns.len()));
         for format in formats.split(',') {
             let (recipe, given) = (recipe.clone(), Given::parse(&given));
             cases.push(Case {
@@ -121,7 +122,13 @@ fn document(rows: Vec<(&Case, Opinion)>) -> String {
     for (case, opinion) in rows {
         *counts.entry(case.expected.outcome.as_str()).or_default() += 1;
         let cause = case.expected.cause.or(case.expected.finding).map_or("", Cause::as_str);
-        let cells = vec![case.what.clone(), format!("{} {cause}", case.expected.outcome.as_str()).trim().to_owned(), case.rule.clone(), opinion.words(), case.why.clone()];
+        let cells = vec![
+            case.what.clone(),
+            format!("{} {cause}", case.expected.outcome.as_str()).trim().to_owned(),
+            case.rule.clone(),
+            opinion.words(),
+            case.why.clone(),
+        ];
         lines.entry((case.name.clone(), cells)).or_default().push(case.format);
     }
     let mut text = format!(

@@ -17,27 +17,58 @@ pub(super) fn traps() -> Vec<Trap> {
         trap("a directory that contains itself", itself, Red(INVALID)),
         trap("two directories that contain each other", each_other, Red(INVALID)),
         trap("a tree 20,000 directories deep", |forge, _| deep(forge, 20_000), NotGreen(&[Cause::TreeInvalid, Cause::TargetFault])),
-        Trap { arguments: &["--max-entries=100000"], ..trap("ten directories in each of ten, nine levels down: a thousand million entries", wide, Open(&[Cause::UnsupportedRepository])) },
+        Trap {
+            arguments: &["--max-entries=100000"],
+            ..trap(
+                "ten directories in each of ten, nine levels down: a thousand million entries",
+                wide,
+                Open(&[Cause::UnsupportedRepository]),
+            )
+        },
         Trap { small_target: Some("16m"), ..trap("one blob, repeated until the target is full", repeated, Open(&[Cause::TargetFull])) },
         trap("a file that claims more than its content", |forge, _| sized(forge, 5), Red(INVALID)),
         trap("a file that claims less than its content", |forge, _| sized(forge, 3), Red(INVALID)),
         trap("a file that claims all there is", |forge, _| sized(forge, u64::MAX), Red(INVALID)),
         trap("a file that claims a petabyte without content", |forge, _| lone(forge, file_node("x", 1 << 50, &[])), Red(INVALID)),
         trap("a file whose content is a directory", file_of_tree, Red(&[Cause::BlobMissing, Cause::PackDamaged, Cause::TreeInvalid])),
-        trap("a directory without a tree", |forge, _| lone(forge, json!({"name": "d", "type": "dir", "mode": 2_147_484_141_u32})), Red(INVALID)),
+        trap(
+            "a directory without a tree",
+            |forge, _| lone(forge, json!({"name": "d", "type": "dir", "mode": 2_147_484_141_u32})),
+            Red(INVALID),
+        ),
         trap("a directory whose tree is file content", dir_of_data, Red(MISSING)),
         trap("a directory whose tree is in no index", |forge, _| lone(forge, dir_node("d", &"00".repeat(32))), Red(MISSING)),
-        trap("an entry of a kind that does not exist", |forge, _| lone(forge, json!({"name": "x", "type": "whiteout", "mode": 420})), Open(&[Cause::UnsupportedRepository])),
+        trap(
+            "an entry of a kind that does not exist",
+            |forge, _| lone(forge, json!({"name": "x", "type": "whiteout", "mode": 420})),
+            Open(&[Cause::UnsupportedRepository]),
+        ),
         trap("an entry without a kind", |forge, _| lone(forge, json!({"name": "x", "mode": 420})), Open(&[Cause::UnsupportedRepository])),
         trap("a device node", |forge, _| lone(forge, special("chardev", 69_206_454, json!(259))), Green(&[])),
         trap("a named pipe", |forge, _| lone(forge, special("fifo", 33_554_870, json!(0))), Green(&[])),
         trap("setuid, setgid, sticky", setuid, Green(&[(b"x", Some(b"evil"))])),
-        trap("a time no file system holds", |forge, _| timed(forge, "9999-12-31T23:59:59Z"), NotGreen(&[Cause::TargetFault, Cause::TreeInvalid])),
-        trap("a time before there were files", |forge, _| timed(forge, "0001-01-01T00:00:00Z"), NotGreen(&[Cause::TargetFault, Cause::TreeInvalid])),
-        trap("a time that is none", |forge, _| timed(forge, "292277026596-12-04T15:30:08Z"), NotGreen(&[Cause::TargetFault, Cause::TreeInvalid, Cause::TreeDamaged])),
+        trap(
+            "a time no file system holds",
+            |forge, _| timed(forge, "9999-12-31T23:59:59Z"),
+            NotGreen(&[Cause::TargetFault, Cause::TreeInvalid]),
+        ),
+        trap(
+            "a time before there were files",
+            |forge, _| timed(forge, "0001-01-01T00:00:00Z"),
+            NotGreen(&[Cause::TargetFault, Cause::TreeInvalid]),
+        ),
+        trap(
+            "a time that is none",
+            |forge, _| timed(forge, "292277026596-12-04T15:30:08Z"),
+            NotGreen(&[Cause::TargetFault, Cause::TreeInvalid, Cause::TreeDamaged]),
+        ),
         trap("brackets, 100,000 deep", |forge, _| raw_tree(forge, &b"[".repeat(100_000)), Red(INVALID)),
         trap("a directory that is no JSON", |forge, _| raw_tree(forge, b"hello"), Red(INVALID)),
-        trap("a directory that is null", |forge, _| raw_tree(forge, b"null"), NotGreen(&[Cause::TreeInvalid, Cause::TreeDamaged, Cause::EmptySnapshot])),
+        trap(
+            "a directory that is null",
+            |forge, _| raw_tree(forge, b"null"),
+            NotGreen(&[Cause::TreeInvalid, Cause::TreeDamaged, Cause::EmptySnapshot]),
+        ),
         trap("a snapshot of nothing", |forge, _| raw_tree(forge, br#"{"nodes":[]}"#), Red(&[Cause::EmptySnapshot])),
         trap("20,000 entries of which the last climbs", many, Red(INVALID)),
     ]
@@ -64,7 +95,10 @@ fn itself(forge: &mut Forge, _: &Place) -> String {
 fn each_other(forge: &mut Forge, _: &Place) -> String {
     let (one, two) = ("1e".repeat(32), "2e".repeat(32));
     let text = |id: &str| json!({"nodes": [dir_node("on", id)]}).to_string();
-    forge.pack_as(vec![Blob::plain(Holds::Tree, text(&two).as_bytes()).called(&one), Blob::plain(Holds::Tree, text(&one).as_bytes()).called(&two)]);
+    forge.pack_as(vec![
+        Blob::plain(Holds::Tree, text(&two).as_bytes()).called(&one),
+        Blob::plain(Holds::Tree, text(&one).as_bytes()).called(&two),
+    ]);
     let root = forge.tree(&[dir_node("in", &one)]);
     forge.snapshot(&root)
 }

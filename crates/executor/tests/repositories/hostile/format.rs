@@ -32,7 +32,11 @@ pub(super) fn traps() -> Vec<Trap> {
         trap("a blob shorter than its seal", |forge, _| lying(forge, "length", 5), Red(LENGTH)),
         trap("a blob of length nought", |forge, _| lying(forge, "length", 0), Red(LENGTH)),
         trap("a blob that reaches into the header", |forge, _| lying(forge, "length", sealed_length(20) as u64), Red(PACK)),
-        trap("a pack that is a directory climbing out", climbing_pack, NotGreen(&[Cause::IndexDamaged, Cause::PackMissing, Cause::BlobMissing])),
+        trap(
+            "a pack that is a directory climbing out",
+            climbing_pack,
+            NotGreen(&[Cause::IndexDamaged, Cause::PackMissing, Cause::BlobMissing]),
+        ),
         trap("a snapshot whose tree is file content", snapshot_of_data, Red(MISSING)),
         trap("a snapshot whose tree is in no index", |forge, _| forge.snapshot(&"00".repeat(32)), Red(MISSING)),
         trap("a snapshot whose tree is no id", |forge, _| forge.snapshot("../../canary"), Red(&[Cause::SnapshotDamaged])),

@@ -220,7 +220,10 @@ impl Forge {
             Exclusive::Yes => true,
             Exclusive::No => false,
         };
-        self.file("locks", &json!({"time": time, "exclusive": exclusive, "hostname": "elsewhere", "username": "root", "pid": 4242, "uid": 0, "gid": 0}))
+        self.file(
+            "locks",
+            &json!({"time": time, "exclusive": exclusive, "hostname": "elsewhere", "username": "root", "pid": 4242, "uid": 0, "gid": 0}),
+        )
     }
 }
 

@@ -26,7 +26,16 @@ pub(crate) fn full_but(root: &Path, but: Option<&Path>) -> Listing {
     walk(root, root, but, &mut |path, metadata, content| {
         let line = format!(
             "{} {}:{} {:o} links {} size {} mtime {}.{:09} ctime {}.{:09} {content}",
-            kind(metadata), metadata.uid(), metadata.gid(), metadata.mode(), metadata.nlink(), metadata.size(), metadata.mtime(), metadata.mtime_nsec(), metadata.ctime(), metadata.ctime_nsec()
+            kind(metadata),
+            metadata.uid(),
+            metadata.gid(),
+            metadata.mode(),
+            metadata.nlink(),
+            metadata.size(),
+            metadata.mtime(),
+            metadata.mtime_nsec(),
+            metadata.ctime(),
+            metadata.ctime_nsec()
         );
         listing.insert(path.to_owned(), line);
     });
@@ -48,7 +57,13 @@ pub(crate) fn restored(root: &Path) -> Listing {
             path.to_owned()
         };
         let (mode, size) = (metadata.mode() & 0o777, if metadata.is_dir() { 0 } else { metadata.size() });
-        let line = format!("{} {mode:o} size {size} mtime {}.{:09} same as {} {content}", kind(metadata), metadata.mtime(), metadata.mtime_nsec(), twin.display());
+        let line = format!(
+            "{} {mode:o} size {size} mtime {}.{:09} same as {} {content}",
+            kind(metadata),
+            metadata.mtime(),
+            metadata.mtime_nsec(),
+            twin.display()
+        );
         listing.insert(path.to_owned(), line);
     });
     listing

@@ -53,7 +53,10 @@ impl<'a> Run<'a> {
         }
         let mut command = if let Some(size) = self.small_target {
             let mut command = Command::new("unshare");
-            command.args(["--mount", "sh", "-c", "mount -t tmpfs -o size=\"$1\" none \"$2\" && shift 2 && exec \"$@\"", "sh", size]).arg(&self.target).arg(executor);
+            command
+                .args(["--mount", "sh", "-c", "mount -t tmpfs -o size=\"$1\" none \"$2\" && shift 2 && exec \"$@\"", "sh", size])
+                .arg(&self.target)
+                .arg(executor);
             command
         } else {
             Command::new(executor)
@@ -140,7 +143,15 @@ pub(crate) struct Outcome {
 impl Outcome {
     /// The verdict, the cause and the findings, after checking that exit code, outcome and cause say the same thing.
     pub(crate) fn told(&self) -> Result<Told, String> {
-        let about = || format!("exit {:?} after {:.1} s; printed {:?}; log ends {:?}", self.code, self.took.as_secs_f32(), tail(&self.text), tail(&self.log));
+        let about = || {
+            format!(
+                "exit {:?} after {:.1} s; printed {:?}; log ends {:?}",
+                self.code,
+                self.took.as_secs_f32(),
+                tail(&self.text),
+                tail(&self.log)
+            )
+        };
         let report = self.report.as_ref().ok_or_else(|| format!("no report: {}", about()))?;
         let expected = match report.outcome {
             Verdict::Verified => 0,

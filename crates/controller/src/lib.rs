@@ -13,6 +13,7 @@ pub mod error;
 pub mod events;
 pub mod lease;
 pub mod metrics;
+mod pods;
 mod queue;
 pub mod repository;
 pub mod restore;

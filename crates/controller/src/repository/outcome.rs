@@ -89,6 +89,7 @@ pub(super) fn stuck(job: &Job, pods: &[Pod], now: Timestamp, patience: SignedDur
 fn is_of(pod: &Pod, job: &Job) -> bool {
     let owners = pod.metadata.owner_references.as_deref().unwrap_or_default();
     owners.iter().any(|owner| owner.controller == Some(true) && Some(&owner.uid) == job.metadata.uid.as_ref())
+        && crate::pods::does_what_its_job_says(pod, job)
 }
 
 fn status(pod: &Pod) -> Option<&ContainerStatus> {

@@ -10,6 +10,7 @@ use k8s_openapi::api::{
 use kube::ResourceExt as _;
 
 use super::failure::Failure;
+use crate::pods::does_what_its_job_says;
 
 /// What a report must repeat, and by when.
 #[derive(Clone, Copy)]
@@ -79,6 +80,7 @@ fn controlled_by(pod: &Pod, job: &Job) -> bool {
     !uid.is_empty()
         && pod.namespace() == job.namespace()
         && pod.owner_references().iter().any(|owner| owner.controller == Some(true) && owner.kind == "Job" && owner.uid == uid)
+        && does_what_its_job_says(pod, job)
 }
 
 fn ended(job: &Job, end: End<'_>, pods: &[&Pod], expected: Expected<'_>) -> Judged {

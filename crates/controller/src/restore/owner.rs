@@ -14,8 +14,10 @@ impl Owner {
     /// The session with its run: from the status, or from the annotation where the status is pruned.
     pub(crate) fn of(session: BackupVerificationSession) -> Option<Self> {
         let pinned = session.status.as_ref().and_then(|status| status.run.clone()).filter(|run| !run.restore_spec_hash.is_empty());
-        let hint = || serde_json::from_str(session.annotations().get(labels::RUN)?).ok();
-        let run = pinned.or_else(hint)?;
+        // The annotation is anybody's to write: it stands in only for a status that shows a run has begun, and was pruned.
+        let begun = session.status.as_ref().is_some_and(|status| status.phase.is_some() || !status.conditions.is_empty());
+        let hint = || serde_json::from_str(session.annotations().get(labels::RUN).filter(|_| begun)?).ok();
+        let run = pinned.or_else(hint).filter(|run: &PinnedRun| !run.verifier.object.uid.is_empty() && !run.snapshot.uid.is_empty())?;
         Some(Self { session, run })
     }
 }

@@ -88,19 +88,7 @@ pub(crate) fn plan(
     let snapshot = found("Snapshot", &snapshot_pin, inputs.snapshot.as_ref(), Cause::SnapshotObjectNotFound)?;
     let (addon_info, reference) = addon_info(restore)?;
     let (task, function) = executor(owner, addon_info, reference, inputs, installation.config)?;
-    let facts = Facts {
-        owner,
-        restore,
-        addon_info,
-        reference,
-        task,
-        function,
-        snapshot,
-        repository,
-        storage,
-        installation,
-        source: &inputs.source,
-    };
+    let facts = Facts { owner, restore, addon_info, reference, task, function, snapshot, repository, storage, installation };
     components(owner, snapshot)?;
     target::exists(&run.verifier.target, inputs.claim.as_ref())?;
     target::is_not_source(&run.verifier.target, snapshot, storage, &inputs.source)?;
@@ -118,7 +106,6 @@ struct Facts<'a> {
     repository: &'a Repository,
     storage: &'a BackupStorage,
     installation: Installation<'a>,
-    source: &'a target::Source,
 }
 
 impl Facts<'_> {
@@ -157,8 +144,8 @@ impl Facts<'_> {
                 "restoreOption.addonInfo.jobTemplate.spec.args is set, but the arguments are the Function's; give params or variables to the task instead",
             ));
         }
-        let added = volumes::added(&task, self.reference, template, &self.shielded())?;
-        volumes::check(&Volumes { volumes: Vec::new(), mounts: function.spec.volume_mounts.clone() }, &[])?;
+        let added = volumes::added(&task, self.reference, template)?;
+        volumes::check(&Volumes { volumes: Vec::new(), mounts: function.spec.volume_mounts.clone() })?;
         allowed(wishes, &added, profile, namespace)?;
         let own = volumes::own(&self.owner.run.verifier.target.object.name);
         let parts = Parts {
@@ -175,20 +162,6 @@ impl Facts<'_> {
             proxies: self.installation.proxies,
         };
         Ok(Planned { component: component.name.clone(), job: job::job(parts) })
-    }
-
-    /// Claims of the Job's namespace that it may mount read-only at most.
-    fn shielded(&self) -> Vec<String> {
-        let namespace = &self.owner.run.verifier.target.object.namespace;
-        let storage = self
-            .storage
-            .spec
-            .storage
-            .as_ref()
-            .and_then(|backend| backend.local.as_ref())
-            .and_then(|local| volumes::claim_of(&local.source));
-        let storage = storage.filter(|_| self.storage.namespace().as_ref() == Some(namespace)).map(str::to_owned);
-        storage.into_iter().chain(self.source.claims_in(namespace)).collect()
     }
 }
 

@@ -19,11 +19,6 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// The claims by name, if they lie in this namespace.
-    pub(crate) fn claims_in(&self, namespace: &str) -> Vec<String> {
-        if self.namespace == namespace { self.claims.clone() } else { Vec::new() }
-    }
-
     fn holds(&self, namespace: &str, claim: &str) -> bool {
         let ordinal = |prefix: &String| {
             claim

@@ -41,9 +41,9 @@ pub(crate) fn own(claim: &str) -> Volumes {
     }
 }
 
-/// What Addon and verifier add. `shielded` are claims that a Job may mount read-only at most: the repository's and the
-/// source's.
-pub(crate) fn added(task: &Task, given: &TaskReference, template: Option<&FlatPodSpec>, shielded: &[String]) -> Result<Volumes, Failure> {
+/// What Addon and verifier add. Claims are mounted read-only at most: any of them may hold a repository or
+/// what is live.
+pub(crate) fn added(task: &Task, given: &TaskReference, template: Option<&FlatPodSpec>) -> Result<Volumes, Failure> {
     let mut added = Volumes::default();
     for declared in &task.volume_template {
         let replaced = given.addon_volumes.iter().find(|volume| volume.name == declared.name).and_then(|volume| volume.source.as_ref());
@@ -64,12 +64,12 @@ pub(crate) fn added(task: &Task, given: &TaskReference, template: Option<&FlatPo
     added.mounts.extend(task.volume_mounts.iter().cloned());
     added.mounts.extend(targets.iter().flat_map(|targets| targets.volume_mounts.iter().cloned()));
     added.mounts.extend(template.iter().flat_map(|spec| spec.volume_mounts.iter().cloned()));
-    check(&added, shielded)?;
+    check(&added)?;
     Ok(added)
 }
 
 /// Refuses what would hide a mount of ours or write to what is proven.
-pub(crate) fn check(added: &Volumes, shielded: &[String]) -> Result<(), Failure> {
+pub(crate) fn check(added: &Volumes) -> Result<(), Failure> {
     for volume in &added.volumes {
         if volume.name == SCRATCH_VOLUME || volume.name.starts_with("backproof-") {
             let text = format!("a volume is named {:?}, which is Backproof's own; give it another name", volume.name);
@@ -77,10 +77,9 @@ pub(crate) fn check(added: &Volumes, shielded: &[String]) -> Result<(), Failure>
         }
         if let Some(claim) = &volume.persistent_volume_claim
             && claim.read_only != Some(true)
-            && shielded.contains(&claim.claim_name)
         {
             let text = format!(
-                "volume {:?} mounts the claim {}, which holds the backups or what was backed up; set its persistentVolumeClaim.readOnly to true, or leave it out",
+                "volume {:?} mounts the claim {}, which may hold a repository or live data; set its persistentVolumeClaim.readOnly to true, or use an ephemeral volume",
                 volume.name, claim.claim_name
             );
             return Err(Failure::new(Cause::UnsafeSettings, text));

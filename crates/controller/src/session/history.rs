@@ -4,7 +4,10 @@ use backproof_api::{BackupVerificationSession, Cause, VerificationPhase, shared:
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt as _;
 
-use super::observed::{Sibling, SiblingState};
+use super::{
+    observed::{Sibling, SiblingState},
+    stage::{Stage, stage},
+};
 
 /// How another session looks from this one, or nothing when they share no history.
 pub(super) fn sibling(own: &BackupVerificationSession, other: &BackupVerificationSession) -> Option<Sibling> {
@@ -12,7 +15,9 @@ pub(super) fn sibling(own: &BackupVerificationSession, other: &BackupVerificatio
         let invoker = session.spec.invoker.clone().unwrap_or_default();
         (session.namespace(), invoker.kind, invoker.name, session.spec.session.clone(), session.spec.repository.clone())
     };
-    (own.uid() != other.uid() && key(own) == key(other)).then(|| Sibling {
+    // What another operator has written to is neither history nor competition of ours.
+    let ours = !matches!(stage(other), Stage::Foreign);
+    (ours && own.uid() != other.uid() && key(own) == key(other)).then(|| Sibling {
         name: other.name_any(),
         uid: other.uid().unwrap_or_default(),
         order: order(other),

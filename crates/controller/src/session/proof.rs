@@ -9,7 +9,11 @@ use backproof_api::{
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 
-use super::{components::restic_ids, resolve::second, stage::Judgement};
+use super::{
+    components::{self, restic_ids},
+    resolve::second,
+    stage::Judgement,
+};
 
 /// The session whose proof of this Snapshot still holds for this run, or nothing.
 ///
@@ -53,6 +57,11 @@ pub(super) fn updated(
     judged: &Judgement,
 ) -> Option<SnapshotStatus> {
     if snapshot.uid().unwrap_or_default() != run.snapshot.uid {
+        return None;
+    }
+    // A Snapshot that stands for other content by now is not what was judged.
+    let stands_for = components::choose(snapshot, &run.verifier.task).map(|chosen| chosen.selected).unwrap_or_default();
+    if judged.verdict != Verdict::Inconclusive && stands_for != run.snapshot.components {
         return None;
     }
     let before = snapshot.status.clone().unwrap_or_default();

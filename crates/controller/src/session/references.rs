@@ -159,14 +159,22 @@ impl Driver {
             named
                 .extend(snapshot.spec.app_ref.clone().map(|source| (source, format!("what Snapshot {own}/{} holds", snapshot.name_any()))));
         }
-        named.dedup_by(|a, b| a.0 == b.0);
+        let target = found.target.as_ref().map_or(own, |target| target.namespace.as_str());
+        named.extend(self.backed_up_in(target).await?.into_iter().map(|(mut reference, role)| {
+            reference.namespace = reference.namespace_or(target).to_owned();
+            (reference, role)
+        }));
+        let mut seen = std::collections::HashSet::new();
+        named
+            .retain(|(reference, _)| seen.insert((reference.namespace_or(own).to_owned(), reference.kind.clone(), reference.name.clone())));
         for (reference, role) in named {
             let namespace = reference.namespace_or(own).to_owned();
             for name in self.claims_of(&reference, &namespace).await? {
                 sources.extend(self.claim(&namespace, &name, &role).await?);
             }
         }
-        if let Some(storage) = &found.storage {
+        let others = self.all::<BackupStorage>(target).await?;
+        for storage in found.storage.iter().chain(&others) {
             let local = storage.spec.storage.as_ref().and_then(|storage| storage.local.as_ref());
             if let Some(claim) = local.and_then(|local| local.source.persistent_volume_claim.as_ref()) {
                 let namespace = storage.metadata.namespace.clone().unwrap_or_default();
@@ -175,6 +183,34 @@ impl Driver {
             }
         }
         Ok(sources)
+    }
+
+    /// What others back up in the namespace of the target: restoring over it would destroy it just the same.
+    async fn backed_up_in(&self, namespace: &str) -> Result<Vec<(TypedObjectReference, String)>, Error> {
+        let mut named = Vec::new();
+        for invoker in self.all::<BackupConfiguration>(namespace).await? {
+            let role = format!("what BackupConfiguration {namespace}/{} backs up", invoker.name_any());
+            named.extend(invoker.spec.target.clone().map(|target| (target, role)));
+        }
+        for batch in self.all::<BackupBatch>(namespace).await? {
+            let role = format!("what BackupBatch {namespace}/{} backs up", batch.name_any());
+            named.extend(batch.spec.targets.iter().filter_map(|target| target.app_ref.clone()).map(|target| (target, role.clone())));
+        }
+        for repository in self.all::<Repository>(namespace).await? {
+            let role = format!("what Repository {namespace}/{} holds", repository.name_any());
+            named.extend(repository.spec.app_ref.clone().map(|target| (target, role)));
+        }
+        Ok(named)
+    }
+
+    /// Every object of a kind in a namespace that parses.
+    async fn all<K>(&self, namespace: &str) -> Result<Vec<K>, Error>
+    where
+        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope> + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+    {
+        let api: Api<DeserializeGuard<K>> = self.namespaced(namespace);
+        let listed = api.list(&ListParams::default()).await.map_err(Error::api(format!("list {}s in {namespace}", K::kind(&()))))?;
+        Ok(listed.items.into_iter().filter_map(|guarded| guarded.0.ok()).collect())
     }
 
     /// Names of the claims behind what was backed up: the claim itself, or those of a workload.

@@ -71,6 +71,8 @@ fn without_run(session: &BackupVerificationSession) -> Stage {
     match (session.metadata.deletion_timestamp.is_some(), untouched) {
         (true, true) => deleting(session, None),
         (false, true) => Stage::Unpinned,
+        // Its finalizer is ours if our trigger made it or we once pinned it, whoever wrote its status since.
+        (true, false) if [labels::TICK, labels::RUN].iter().any(|key| session.annotations().contains_key(*key)) => deleting(session, None),
         (true | false, false) => Stage::Foreign,
     }
 }

@@ -208,11 +208,23 @@ spec:
             owner: Some(self.owner.clone()),
             inputs: Some(self.inputs.clone()),
             jobs: self.jobs.clone(),
-            pods: self.pods.clone(),
+            pods: self.pods.iter().map(|pod| self.as_made(pod)).collect(),
             neighbours: Some(self.neighbours.clone()),
             made: self.made.clone(),
             refused: None,
         }
+    }
+
+    /// A pod as the Job controller makes it: by its Job's template, unless the test gave it an image of its own.
+    fn as_made(&self, pod: &Pod) -> Pod {
+        let mut pod = pod.clone();
+        let owner = pod.metadata.owner_references.iter().flatten().next().map(|owner| owner.uid.clone());
+        let job = self.jobs.iter().find(|job| job.metadata.uid.is_some() && job.metadata.uid == owner);
+        let named = pod.spec.as_ref().is_some_and(|spec| spec.containers.iter().any(|container| container.image.is_some()));
+        if let Some(job) = job.filter(|_| !named) {
+            pod.spec = job.spec.as_ref().and_then(|spec| spec.template.spec.clone());
+        }
+        pod
     }
 
     /// Ends the Job of a component with a condition of this type and reason.

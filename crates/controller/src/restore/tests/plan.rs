@@ -411,11 +411,15 @@ fn nothing_may_hide_our_mounts_or_write_to_what_is_proven() {
     for (spec, expected) in [
         (
             json!({"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "backups"}}]}),
-            "UnsafeSettings: volume \"v\" mounts the claim backups, which holds the backups or what was backed up; set its persistentVolumeClaim.readOnly to true, or leave it out",
+            "UnsafeSettings: volume \"v\" mounts the claim backups, which may hold a repository or live data; set its persistentVolumeClaim.readOnly to true, or use an ephemeral volume",
         ),
         (
             json!({"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "shop-data"}}]}),
-            "UnsafeSettings: volume \"v\" mounts the claim shop-data, which holds the backups or what was backed up; set its persistentVolumeClaim.readOnly to true, or leave it out",
+            "UnsafeSettings: volume \"v\" mounts the claim shop-data, which may hold a repository or live data; set its persistentVolumeClaim.readOnly to true, or use an ephemeral volume",
+        ),
+        (
+            json!({"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "anything-else"}}]}),
+            "UnsafeSettings: volume \"v\" mounts the claim anything-else, which may hold a repository or live data; set its persistentVolumeClaim.readOnly to true, or use an ephemeral volume",
         ),
         (json!({"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "backups", "readOnly": true}}]}), "planned"),
         (

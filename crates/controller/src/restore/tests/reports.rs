@@ -120,6 +120,8 @@ fn a_forged_pod_or_job_is_never_believed() {
     assert_eq!(forged(|pod| pod.metadata.owner_references.as_mut().unwrap()[0].controller = None), "Inconclusive PodLost Failed");
     assert_eq!(forged(|pod| pod.metadata.owner_references.as_mut().unwrap()[0].kind = "ReplicaSet".into()), "Inconclusive PodLost Failed");
     assert_eq!(forged(|pod| pod.metadata.namespace = Some("other".into())), "Inconclusive PodLost Failed");
+    let foreign = |pod: &mut Pod| pod.spec.as_mut().unwrap().containers[0].image = Some("somebody/else:1".into());
+    assert_eq!(forged(foreign), "Inconclusive PodLost Failed");
     // A second pod that names our Job as its owner: nobody knows which of them to believe.
     let mut second = good();
     second.metadata.name = Some("forged".into());

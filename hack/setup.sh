@@ -17,6 +17,8 @@ ip iproute2
 nsenter util-linux
 sysctl procps
 restic restic
+node nodejs
+npm npm
 /usr/bin/time time
 /usr/bin/busybox busybox-static
 /etc/ssl/certs/ca-certificates.crt ca-certificates

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds the programs of the local cluster, and an S3 server for tests, from the modules pinned below hack/ into $CACHE/bin.
+# Builds the programs of the local cluster, and one server per kind of object store for tests, from what is pinned below
+# hack/ into $CACHE/bin: Go modules, and one npm package.
 # Each is built again only when its inputs changed.
 # shellcheck source=hack/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -17,6 +18,7 @@ build_kubernetes() {
 build_etcd() { go build -trimpath -ldflags '-s -w' -o "$1" go.etcd.io/etcd/server/v3; }
 build_helm() { go build -trimpath -ldflags '-s -w' -o "$1" helm.sh/helm/v4/cmd/helm; }
 build_versitygw() { go build -trimpath -ldflags '-s -w' -o "$1" github.com/versity/versitygw/cmd/versitygw; }
+build_fake-gcs-server() { go build -trimpath -ldflags '-s -w' -o "$1" github.com/fsouza/fake-gcs-server; }
 build_coredns() { go build -trimpath -ldflags '-s -w' -o "$1" .; }
 
 # Static, so that it is an image by itself; it sleeps and reaps what a pod's other processes leave.
@@ -26,13 +28,27 @@ build_pause() {
   "$compiler" -static -Os -s -o "$1" pause.c
 }
 
+# A directory beside $BIN; what lies in $BIN is a link to its program.
+build_azurite() {
+  local home=$CACHE/azurite
+  rm -rf "$home"
+  mkdir -p "$home"
+  cp package.json package-lock.json .npmrc "$home"
+  (cd "$home" && npm ci --ignore-scripts --omit=dev --no-audit --no-fund)
+  ln -sfn "$home/node_modules/.bin/azurite-blob" "$1"
+}
+
 # tool NAME DIRECTORY: builds NAME from DIRECTORY unless the binary of exactly these inputs is there.
 tool() {
   local name=$1 from=$HACK/$2 key out
   key=$({ digest "$from" && declare -f "build_$name"; } | sha256sum | cut -c 1-16)
   out=$BIN/$name
   if [[ -x $out && $(cat "$out.key" 2>/dev/null) == "$key" ]]; then return; fi
-  command -v go >/dev/null || die "$name has to be built and the Go toolchain is missing; install Go 1.26 or newer and put it on PATH"
+  if [[ $name == azurite ]]; then
+    command -v npm >/dev/null || die "$name has to be installed and npm is missing; run make setup"
+  else
+    command -v go >/dev/null || die "$name has to be built and the Go toolchain is missing; install Go 1.26 or newer and put it on PATH"
+  fi
   rm -f "$out.key"
   step "building $name (once; kept in $BIN)" build_in "$from" "build_$name" "$out.new"
   mv -f "$out.new" "$out"
@@ -52,6 +68,8 @@ all() {
   tool coredns coredns
   tool helm helm
   tool versitygw versitygw
+  tool fake-gcs-server fake-gcs-server
+  tool azurite azurite
   tool kubernetes kubernetes
   for name in "${COMPONENTS[@]}"; do ln -sfn kubernetes "$BIN/$name"; done
 }

@@ -11,6 +11,8 @@ pub mod config;
 pub mod context;
 pub mod error;
 pub mod events;
+mod failure;
+mod fate;
 pub mod lease;
 pub mod metrics;
 mod pods;

@@ -17,10 +17,11 @@ use kube::ResourceExt as _;
 use super::{
     inputs::{Session, hash, request},
     job::{self, Parts},
-    outcome::{self, Progress},
+    outcome,
 };
 use crate::{
     events::Note,
+    fate::is_finished,
     storage::{HostPath, Place, access},
 };
 
@@ -97,7 +98,7 @@ pub(super) fn decide(observed: &Observed<'_>, now: Timestamp) -> Decision {
     let current = observed.jobs.iter().find(|job| job.name_any() == name);
     // The last one stays, for whoever wants to read its log.
     let last = job::name(observed.repository, observed.record.run);
-    let over = |job: &Job| ![&name, &last].contains(&&job.name_any()) && outcome::progress(job) != Progress::Unfinished;
+    let over = |job: &Job| ![&name, &last].contains(&&job.name_any()) && is_finished(job);
     for old in observed.jobs.iter().filter(|job| over(job) && job.metadata.deletion_timestamp.is_none()) {
         decision.delete.push((old.name_any(), old.uid().unwrap_or_default()));
     }
@@ -113,20 +114,15 @@ fn watch(observed: &Observed<'_>, job: &Job, now: Timestamp, decision: &mut Deci
     if job.metadata.deletion_timestamp.is_some() {
         return;
     }
-    let report = match outcome::progress(job) {
-        Progress::Complete | Progress::Failed => outcome::report(job, &observed.pods),
-        Progress::Unfinished => match outcome::stuck(job, &observed.pods, now, observed.patience) {
-            Some(report) => {
-                decision.delete.push((job.name_any(), job.uid().unwrap_or_default()));
-                report
-            }
-            None => {
-                let created = job.metadata.creation_timestamp.as_ref().map_or(now, |time| time.0);
-                decision.wake = Some((observed.patience - now.duration_since(created)).max(SignedDuration::from_secs(5)));
-                return;
-            }
-        },
+    let Some(report) = outcome::report(job, &observed.pods, now, observed.patience) else {
+        let created = job.metadata.creation_timestamp.as_ref().map_or(now, |time| time.0);
+        decision.wake = Some((observed.patience - now.duration_since(created)).max(SignedDuration::from_secs(5)));
+        return;
     };
+    if !is_finished(job) {
+        // Its container never started; nothing may start it any more.
+        decision.delete.push((job.name_any(), job.uid().unwrap_or_default()));
+    }
     let at = job::asked_at(job).map_or_else(|| now.to_string(), str::to_owned);
     end(observed, report, at, job::inputs(job).to_owned(), decision);
 }

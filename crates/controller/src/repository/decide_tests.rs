@@ -198,7 +198,7 @@ const DONE: &str = "conditions: [{type: Complete, status: \"True\"}]";
 
 fn pod(run: u64, message: &str) -> Pod {
     serde_saphyr::from_str(&format!(
-        "apiVersion: v1\nkind: Pod\nmetadata: {{name: p, ownerReferences: [{{apiVersion: batch/v1, kind: Job, name: j, uid: job-{run}, controller: true}}]}}\nstatus: {{containerStatuses: [{{name: discover, image: i, imageID: i, ready: false, restartCount: 0, state: {{terminated: {{exitCode: 0, message: '{message}'}}}}}}]}}"
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: p, namespace: demo, ownerReferences: [{{apiVersion: batch/v1, kind: Job, name: j, uid: job-{run}, controller: true}}]}}\nstatus: {{containerStatuses: [{{name: discover, image: i, imageID: i, ready: false, restartCount: 0, state: {{terminated: {{exitCode: 0, message: '{message}'}}}}}}]}}"
     ))
     .unwrap()
 }

@@ -236,7 +236,7 @@ impl Discovery {
     /// Whether a Job's pods tell something the Job does not: how it ended, or why it does not start.
     fn worth_a_look(&self, job: &Job, now: Timestamp) -> bool {
         let created = job.metadata.creation_timestamp.as_ref().map_or(now, |time| time.0);
-        outcome::progress(job) != outcome::Progress::Unfinished || now.duration_since(created) >= self.patience()
+        crate::fate::is_finished(job) || now.duration_since(created) >= self.patience()
     }
 
     async fn pods(&self, namespace: &str, job: &Job) -> Result<Vec<Pod>, Error> {

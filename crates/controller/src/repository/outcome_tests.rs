@@ -19,7 +19,7 @@ fn failed_job() -> Job {
 
 fn pod(owner: &str, status: &str) -> Pod {
     serde_saphyr::from_str(&format!(
-        "apiVersion: v1\nkind: Pod\nmetadata: {{name: p, creationTimestamp: \"2024-10-29T12:00:01Z\", ownerReferences: [{{apiVersion: batch/v1, kind: Job, name: j, uid: {owner}, controller: true}}]}}\nstatus: {{{status}}}"
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: p, namespace: demo, creationTimestamp: \"2024-10-29T12:00:01Z\", ownerReferences: [{{apiVersion: batch/v1, kind: Job, name: j, uid: {owner}, controller: true}}]}}\nstatus: {{{status}}}"
     ))
     .unwrap()
 }
@@ -58,7 +58,7 @@ fn a_report_counts_only_from_the_jobs_own_pod_and_if_the_job_agrees() {
             Err(Cause::DeadlineExceeded),
         ),
     ] {
-        let report = report(&job, &pods);
+        let report = report(&job, &pods, "2024-10-29T12:00:02Z".parse().unwrap(), SignedDuration::from_mins(10)).unwrap();
         let answer = report.cause.map_or(Ok(report.found), Err);
         assert_eq!((answer, report.complete), (expected, expected.is_ok()), "{case}");
     }
@@ -80,7 +80,7 @@ fn a_container_that_does_not_start_is_given_time_and_then_a_cause() {
         (10, vec![pod("other", &container("running: {}"))], Some(Cause::PodNotStarted)),
     ] {
         let now = "2024-10-29T12:00:00Z".parse::<Timestamp>().unwrap() + SignedDuration::from_mins(minutes);
-        let report = stuck(&job(""), &pods, now, patience);
+        let report = report(&job(""), &pods, now, patience);
         assert_eq!(report.and_then(|report| report.cause), expected, "{minutes} {pods:?}");
     }
 }

@@ -10,10 +10,9 @@ use serde_json::json;
 
 use super::{
     decide::{Decision, Effect},
-    failure::Failure,
     observe::{Recent, Sources},
 };
-use crate::{Error, error::Class, events::Events};
+use crate::{Error, error::Class, events::Events, failure::Failure};
 
 /// What came of a decision.
 pub(crate) enum Applied {

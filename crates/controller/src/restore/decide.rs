@@ -17,14 +17,17 @@ use kube::ResourceExt as _;
 
 use super::{
     Owner,
-    failure::Failure,
     job::ATTEMPT,
-    judge::{self, Ended, Expected, Judged},
+    judge::{self, Expected, Judged},
     plan::{Inputs, Installation, Planned, plan},
     status::{self, Ran, Step},
     target,
 };
-use crate::events::Note;
+use crate::{
+    events::Note,
+    failure::Failure,
+    fate::{self, Ended},
+};
 
 /// Everything a decision rests on.
 #[derive(Clone, Debug)]
@@ -397,7 +400,7 @@ impl Run<'_> {
 /// Jobs of a closed restore that would still write to the target: recorded, there, and not finished.
 fn leftovers(status: &RestoreSessionStatus, observed: &Observed) -> Vec<Effect> {
     let recorded = |job: &&Job| status.jobs.iter().any(|pinned| job.uid().as_ref() == Some(&pinned.object.uid));
-    let open = |job: &&Job| !judge::is_finished(job) && job.metadata.deletion_timestamp.is_none();
+    let open = |job: &&Job| !fate::is_finished(job) && job.metadata.deletion_timestamp.is_none();
     observed.jobs.iter().filter(recorded).filter(open).map(|job| Effect::Delete(pinned(job))).collect()
 }
 

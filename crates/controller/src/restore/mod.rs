@@ -7,7 +7,6 @@
 
 mod apply;
 mod decide;
-mod failure;
 mod job;
 mod judge;
 mod observe;

@@ -25,13 +25,12 @@ use serde::de::DeserializeOwned;
 use super::{
     Owner,
     decide::Observed,
-    failure::Failure,
-    judge, owner,
+    owner,
     plan::{Inputs, addon_info},
     resolve::{resolve, restore_task},
     status, target,
 };
-use crate::Error;
+use crate::{Error, failure::Failure};
 
 /// Where a restore's facts are read from.
 pub(crate) struct Sources {
@@ -166,7 +165,7 @@ impl Sources {
         let uid = owner.session.uid().unwrap_or_default();
         let mut pods: Vec<Pod> =
             self.pods.state().iter().filter(|pod| pod.labels().get(labels::SESSION_UID) == Some(&uid)).map(|pod| (**pod).clone()).collect();
-        for job in jobs.iter().filter(|job| !closed && judge::is_finished(job)) {
+        for job in jobs.iter().filter(|job| !closed && crate::fate::is_finished(job)) {
             let job_uid = job.uid().unwrap_or_default();
             let of_job = [job_uid.as_str()].into();
             if pods.iter().any(|pod| target::belongs(pod, &of_job) && target::is_gone(pod)) {

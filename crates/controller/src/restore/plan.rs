@@ -17,7 +17,6 @@ use kube::{
 
 use super::{
     Owner,
-    failure::Failure,
     job::{self, Parts},
     resolve::{is_ours, resolve, restore_task, unchanged},
     settings::{Profile, Wishes},
@@ -27,6 +26,7 @@ use super::{
 };
 use crate::{
     Config,
+    failure::Failure,
     storage::{self, HostPath, Place},
 };
 

@@ -3,7 +3,7 @@
 use backproof_api::{Addon, Cause, Function, Task, labels, names, run::PinnedObject};
 use kube::ResourceExt;
 
-use super::failure::Failure;
+use crate::failure::Failure;
 
 /// The object a name means, among those that carry the name or a label for it.
 pub(crate) fn resolve<'a, K: ResourceExt>(kind: &str, name: &str, missing: Cause, candidates: &'a [K]) -> Result<&'a K, Failure> {

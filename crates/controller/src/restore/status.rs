@@ -11,7 +11,7 @@ use backproof_api::{
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::failure::{Failure, cause_of};
+use crate::failure::{Failure, cause_of};
 
 /// Most findings kept; the executor's own list is short already.
 const FINDINGS: usize = 20;

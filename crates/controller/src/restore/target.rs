@@ -6,7 +6,8 @@ use backproof_api::{BackupStorage, Cause, Snapshot, run::PinnedTarget, shared::T
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::ResourceExt as _;
 
-use super::{failure::Failure, volumes};
+use super::volumes;
+use crate::failure::Failure;
 
 /// The claims of the workload that was backed up.
 #[derive(Clone, Debug, Default, PartialEq)]

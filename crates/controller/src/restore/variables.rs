@@ -9,7 +9,8 @@ use backproof_api::{
 use kube::ResourceExt as _;
 use serde_json::Value;
 
-use super::{Owner, failure::Failure};
+use super::Owner;
+use crate::failure::Failure;
 
 /// Where the executor's container mounts the target.
 pub(crate) const TARGET_DIR: &str = "/backproof/target";

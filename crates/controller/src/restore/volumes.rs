@@ -8,7 +8,8 @@ use k8s_openapi::api::core::v1::{
     EmptyDirVolumeSource, EphemeralVolumeSource, PersistentVolumeClaimTemplate, PersistentVolumeClaimVolumeSource, Volume, VolumeMount,
 };
 
-use super::{failure::Failure, variables::TARGET_DIR};
+use super::variables::TARGET_DIR;
+use crate::failure::Failure;
 
 /// Upstream's scratch volume, and where it is mounted.
 const SCRATCH_VOLUME: &str = "kubestash-tmp-volume";

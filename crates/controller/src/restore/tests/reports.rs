@@ -175,7 +175,7 @@ fn every_early_end_has_its_cause() {
         (json!({"phase": "Failed", "containerStatuses": state(killed)}), "Inconclusive ExecutorFailed Failed"),
         (
             json!({"phase": "Failed", "containerStatuses": state(json!({"terminated": {"exitCode": 128, "reason": "StartError", "message": "no such file"}}))}),
-            "Inconclusive ExecutorFailed Failed",
+            "Inconclusive PodNotStarted Failed",
         ),
     ] {
         assert_eq!(with_status(status.clone()), expected, "{status}");
@@ -253,4 +253,24 @@ fn a_container_that_finished_in_time_counts_even_if_it_is_read_late() {
     world.finish("pod", "Failed", "DeadlineExceeded");
     world.pods = vec![pod("pod", "Failed", terminated(1, &report("VerificationFailed", Some("PackDamaged")).to_string()))];
     assert_eq!(world.ending(at(1000)), "VerificationFailed PackDamaged Failed");
+}
+
+#[test]
+fn who_was_told_to_stop_ends_with_the_reason_of_whoever_stopped_it() {
+    let interrupted = terminated(2, &edited(report("Inconclusive", Some("Interrupted")), "/error", json!("told to stop")).to_string());
+    let ended = |reason: &str, status: Value| {
+        let mut world = World::new().started();
+        world.finish("pod", "Failed", reason);
+        let mut pod = pod("pod", "Failed", interrupted.clone());
+        let mut merged = serde_json::to_value(pod.status.take().unwrap()).unwrap();
+        merged.as_object_mut().unwrap().extend(status.as_object().unwrap().clone());
+        pod.status = from(merged);
+        world.pods = vec![pod];
+        world.ending(at(10))
+    };
+    let drained = json!({"conditions": [{"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}]});
+    assert_eq!(ended("DeadlineExceeded", json!({})), "Inconclusive DeadlineExceeded Failed");
+    assert_eq!(ended("BackoffLimitExceeded", drained), "Inconclusive Evicted Failed");
+    assert_eq!(ended("BackoffLimitExceeded", json!({"reason": "Evicted"})), "Inconclusive Evicted Failed");
+    assert_eq!(ended("BackoffLimitExceeded", json!({})), "Inconclusive Interrupted Failed");
 }

@@ -197,6 +197,10 @@ pub struct DiscoveryRecord {
     /// Id in the repository's config when it was first opened; under another one no Snapshot is given up.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub repository_id: String,
+    /// First 16 hex digits of the restic ids of Snapshot objects that the last complete listing did not show. An object goes
+    /// only when two complete listings in a row miss it: one alone may have met the repository while it was being taken away.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<String>,
     /// How many discoveries failed since the last that did not.
     pub failures: u32,
     /// Number of that discovery; part of its Job's name.

@@ -82,10 +82,11 @@ pub(super) struct Ended {
 }
 
 /// Whether Snapshots whose restic snapshot is gone may be deleted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Forget {
-    /// The listing was complete, and of the repository that was recorded.
-    Allowed,
+    /// The listing was complete, and of the repository that was recorded: these restic ids are missing for the second time
+    /// in a row.
+    Allowed(Vec<String>),
     /// One of the two is not so.
     Refused,
 }
@@ -206,6 +207,8 @@ fn end(observed: &Observed<'_>, report: DiscoveryReport, at: String, inputs: Str
         error: report.error.clone().filter(|_| !good),
         cause: report.cause.or((!good).then_some(Cause::ExecutorFailed)),
         repository_id: known.clone(),
+        // A failed listing in between proves nothing either way, so it neither confirms nor clears.
+        missing: if good && same { report.gone.clone() } else { before.missing.clone() },
         failures: if good { 0 } else { before.failures.saturating_add(1) },
         run: before.run + 1,
         inputs,
@@ -221,7 +224,11 @@ fn end(observed: &Observed<'_>, report: DiscoveryReport, at: String, inputs: Str
             ),
         ));
     }
-    let forget = if good && same { Forget::Allowed } else { Forget::Refused };
+    let forget = if good && same {
+        Forget::Allowed(report.gone.iter().filter(|id| before.missing.contains(id)).cloned().collect())
+    } else {
+        Forget::Refused
+    };
     decision.ended = Some(Box::new(Ended { record, report, forget }));
 }
 

@@ -209,13 +209,16 @@ fn a_finished_job_becomes_the_record() {
     let report =
         |id: &str| format!(r#"{{"complete": true, "repositoryId": "{id}", "found": 3, "created": 1, "newest": "n", "gone": ["aa"]}}"#);
     let told = Note::normal("SnapshotsDiscovered", "Discover", "3 restic snapshots found, 1 of them new, the newest is n");
-    for (case, id, known, forget, notes) in [
-        ("the first time", "r1", "", Forget::Allowed, 1),
-        ("the same again", "r1", "r1", Forget::Allowed, 1),
-        ("another repository", "r2", "r1", Forget::Refused, 2),
-        ("without an id", "", "r1", Forget::Refused, 2),
+    let (none, aa, bb) = (Vec::new, || vec!["aa".to_owned()], || vec!["bb".to_owned()]);
+    for (case, id, known, missed, forget, misses, notes) in [
+        ("the first time", "r1", "", none(), Forget::Allowed(none()), aa(), 1),
+        ("the same again", "r1", "r1", none(), Forget::Allowed(none()), aa(), 1),
+        ("missing for the second time", "r1", "r1", aa(), Forget::Allowed(aa()), aa(), 1),
+        ("another one was missing", "r1", "r1", bb(), Forget::Allowed(none()), aa(), 1),
+        ("another repository", "r2", "r1", aa(), Forget::Refused, aa(), 2),
+        ("without an id", "", "r1", bb(), Forget::Refused, bb(), 2),
     ] {
-        let before = DiscoveryRecord { repository_id: known.into(), ..record(&repository, 10, 0) };
+        let before = DiscoveryRecord { repository_id: known.into(), missing: missed, ..record(&repository, 10, 0) };
         let mut observed = observed(&repository, before);
         observed.jobs = vec![job(8, DONE)];
         observed.pods = vec![pod(8, &report(id))];
@@ -229,6 +232,7 @@ fn a_finished_job_becomes_the_record() {
             error: None,
             cause: None,
             repository_id: if known.is_empty() { id.into() } else { known.into() },
+            missing: misses,
             failures: 0,
             run: 8,
             inputs: "in".into(),

@@ -1,6 +1,6 @@
 //! Which Snapshots of a discovered Repository go: those whose restic snapshot is gone, and the oldest beyond the most kept. Pure.
 
-use backproof_api::{BackupVerificationSession, Repository, Snapshot, VerificationPhase, labels, report::DiscoveryReport, run::PinnedRun};
+use backproof_api::{BackupVerificationSession, Repository, Snapshot, VerificationPhase, labels, run::PinnedRun};
 use kube::ResourceExt as _;
 
 /// Most Snapshots of one Repository.
@@ -8,20 +8,19 @@ const MOST_KEPT: usize = 50;
 /// Digits of a restic id that tell one snapshot from another here.
 const ID_DIGITS: usize = 16;
 
-/// The Snapshots to delete.
+/// The Snapshots to delete, when the restic snapshots of these ids (their first 16 digits) are known to be gone.
 pub(super) fn doomed<'a>(
     repository: &Repository,
     snapshots: &'a [Snapshot],
     sessions: &[BackupVerificationSession],
-    report: &DiscoveryReport,
+    gone: &[String],
 ) -> Vec<&'a Snapshot> {
     let mut ours: Vec<_> = snapshots.iter().filter(|snapshot| is_ours(snapshot, repository)).collect();
     ours.sort_by_key(|snapshot| std::cmp::Reverse(age(snapshot)));
     let free = |snapshot: &Snapshot| !sessions.iter().any(|session| pins(session, snapshot));
-    let (gone, kept): (Vec<_>, Vec<_>) =
-        ours.into_iter().partition(|snapshot| restic_id(snapshot).is_some_and(|id| report.gone.contains(&id)));
+    let (missing, kept): (Vec<_>, Vec<_>) = ours.into_iter().partition(|snapshot| restic_id(snapshot).is_some_and(|id| gone.contains(&id)));
     let excess = kept.into_iter().skip(MOST_KEPT).filter(|snapshot| !has_record(snapshot));
-    gone.into_iter().chain(excess).filter(|snapshot| free(snapshot) && snapshot.metadata.deletion_timestamp.is_none()).collect()
+    missing.into_iter().chain(excess).filter(|snapshot| free(snapshot) && snapshot.metadata.deletion_timestamp.is_none()).collect()
 }
 
 /// By when it was taken, then by name.

@@ -42,7 +42,7 @@ use crate::{
     schedule::account::{Accounts, Purpose},
     storage::HostPath,
 };
-use decide::{Decision, Ended, Forget, Observed};
+use decide::{Decision, Forget, Observed};
 use inputs::Session;
 pub(crate) use inputs::{is_discovered, record};
 
@@ -250,8 +250,8 @@ impl Discovery {
         let jobs: Api<Job> = Api::namespaced(self.context.client.clone(), &namespace);
         if let Some(ended) = &decision.ended {
             // First what is gone: whoever waits for the record must not choose it.
-            if ended.forget == Forget::Allowed {
-                self.forget(repository, ended).await?;
+            if let Forget::Allowed(gone) = &ended.forget {
+                self.forget(repository, gone).await?;
             }
             self.write(repository, &ended.record).await?;
         }
@@ -270,19 +270,19 @@ impl Discovery {
         Ok(())
     }
 
-    async fn forget(&self, repository: &Repository, ended: &Ended) -> Result<(), Error> {
+    async fn forget(&self, repository: &Repository, gone: &[String]) -> Result<(), Error> {
         let namespace = repository.namespace().unwrap_or_default();
         let client = &self.context.client;
         let api: Api<Snapshot> = Api::namespaced(client.clone(), &namespace);
         let selection = ListParams::default().labels(&format!("{}={}", labels::REPOSITORY_UID, repository.uid().unwrap_or_default()));
         let snapshots = api.list(&selection).await.map_err(Error::api(format!("list Snapshots of Repository {}", path(repository))))?.items;
-        if forget::doomed(repository, &snapshots, &[], &ended.report).is_empty() {
+        if forget::doomed(repository, &snapshots, &[], gone).is_empty() {
             return Ok(());
         }
         let sessions: Api<BackupVerificationSession> = Api::namespaced(client.clone(), &namespace);
         let sessions =
             sessions.list(&ListParams::default()).await.map_err(Error::api(format!("list sessions of namespace {namespace}")))?.items;
-        for snapshot in forget::doomed(repository, &snapshots, &sessions, &ended.report) {
+        for snapshot in forget::doomed(repository, &snapshots, &sessions, gone) {
             tracing::info!(
                 namespace,
                 name = snapshot.name_any(),

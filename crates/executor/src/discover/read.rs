@@ -5,7 +5,10 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use backproof_api::report::{Finding, RepositoryFacts};
+use backproof_api::{
+    Cause,
+    report::{Finding, RepositoryFacts},
+};
 use jiff::Timestamp;
 
 use super::{filter::Filter, plan::Found};
@@ -68,6 +71,12 @@ fn read(location: &Location, filter: &Filter, only_session: &str, listing: &mut 
             // One that cannot be read may be the newest, so the listing is not complete; the others are good all the same.
             Err(fault) => listing.fault = Some(listing.fault.take().unwrap_or(fault)),
         }
+    }
+    // Last of all: a listing of what is being taken away shows snapshots as gone that are not.
+    if listing.fault.is_none()
+        && let Some(how) = repository.went_away()?
+    {
+        listing.fault = Some(Finding { kind: Cause::RepositoryChangedDuringRun, path: String::new(), detail: how });
     }
     if without_session > 0 {
         let text = "name their session by restic tag session=NAME or in annotation backproof.dev/discover-filter, or let exactly one session of a BackupConfiguration use this Repository";

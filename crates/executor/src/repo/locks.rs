@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{Id, Repository, format::Lock};
 use crate::{
     restore::Findings,
-    store::{File, Folder},
+    store::{File, Folder, StoreError},
 };
 
 /// After this time without renewal restic takes a lock for stale.
@@ -68,30 +68,42 @@ impl Repository {
         Ok(locks)
     }
 
-    /// Looks again after something was missing. New index files are read, and the packs listed anew.
+    /// How it shows that the open repository is not at its place any more, if it does: a listing of it then proves nothing.
+    pub(crate) fn went_away(&self) -> Result<Option<String>, Finding> {
+        match self.store.get(File::Config) {
+            Ok(_) => Ok(None),
+            Err(StoreError::NotFound { .. }) => Ok(Some("the repository's config went away while it was read".to_owned())),
+            Err(error) => Err(error.finding()),
+        }
+    }
+
+    /// Looks again after something was missing. New index files are read, and the packs listed anew; whether that means
+    /// anything is asked afterwards, as a prune or an outage may have begun before the last listing.
     pub(crate) fn look_again(&mut self, snapshot: Id, now: Timestamp) -> Result<Again, Finding> {
-        for (_, lock) in self.locks()? {
-            if let Ok(lock) = lock
-                && lock.exclusive
-                && is_fresh(&lock, now)
-            {
-                return Ok(Again::Changed(format!(
-                    "process {} on {} holds an exclusive lock since {}",
-                    lock.pid, lock.hostname, lock.time
-                )));
-            }
-        }
-        let listed = self.store.list(Folder::Snapshots).map_err(|error| error.finding())?;
-        if !listed.iter().any(|listed| listed.id == snapshot) {
-            return Ok(Again::Changed(format!("snapshot {} was removed while it was read", snapshot.short())));
-        }
-        let listed = self.store.list(Folder::Index).map_err(|error| error.finding())?;
-        if let Some(gone) = self.index_files.iter().find(|id| !listed.iter().any(|listed| listed.id == **id)) {
-            return Ok(Again::Changed(format!("index file {} was removed while the repository was read", gone.short())));
-        }
-        let new = self.add_index_files(&listed)?;
+        let indexes = self.store.list(Folder::Index).map_err(|error| error.finding())?;
+        let new = self.add_index_files(&indexes)?;
         self.list_packs()?;
+        if let Some(how) = self.changed(snapshot, now)? {
+            return Ok(Again::Changed(how));
+        }
         Ok(if new > 0 { Again::NewIndexes } else { Again::Same })
+    }
+
+    /// How it shows that somebody changes the repository, if it does.
+    fn changed(&self, snapshot: Id, now: Timestamp) -> Result<Option<String>, Finding> {
+        let exclusive = |lock: &Lock| lock.exclusive && is_fresh(lock, now);
+        if let Some(lock) = self.locks()?.into_iter().filter_map(|(_, lock)| lock.ok()).find(exclusive) {
+            return Ok(Some(format!("process {} on {} holds an exclusive lock since {}", lock.pid, lock.hostname, lock.time)));
+        }
+        let snapshots = self.store.list(Folder::Snapshots).map_err(|error| error.finding())?;
+        if !snapshots.iter().any(|listed| listed.id == snapshot) {
+            return Ok(Some(format!("snapshot {} was removed while it was read", snapshot.short())));
+        }
+        let indexes = self.store.list(Folder::Index).map_err(|error| error.finding())?;
+        if let Some(gone) = self.index_files.iter().find(|id| !indexes.iter().any(|listed| listed.id == **id)) {
+            return Ok(Some(format!("index file {} was removed while the repository was read", gone.short())));
+        }
+        self.went_away()
     }
 }
 

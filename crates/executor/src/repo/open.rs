@@ -7,6 +7,7 @@ use std::{
         Mutex,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use backproof_api::{
@@ -26,6 +27,9 @@ use crate::{
     restore::Findings,
     store::{File, Folder, Listed, Store, StoreError},
 };
+
+/// After this time a missing config or key is looked for once more.
+const SECOND_LOOK: Duration = Duration::from_secs(2);
 
 /// An open repository.
 pub(crate) struct Repository {
@@ -58,15 +62,7 @@ pub(crate) enum PackState {
 impl Repository {
     /// Opens the repository in `store`. `facts` are filled as far as it comes.
     pub(crate) fn open(store: Store, passwords: &[Vec<u8>], facts: &mut RepositoryFacts, findings: &Findings) -> Result<Self, Finding> {
-        let mut key_files = store.list(Folder::Keys).map_err(|error| error.finding())?;
-        key_files.sort_unstable_by_key(|listed| listed.id);
-        facts.keys = key_files.iter().map(|listed| listed.id.short()).collect();
-        let config = match store.get(File::Config) {
-            Ok(config) => Some(config),
-            Err(StoreError::NotFound { .. }) => None,
-            Err(error) => return Err(error.finding()),
-        };
-        let sealed_config = presence(&store, config, &key_files, findings)?;
+        let (sealed_config, key_files) = entrance(&store, facts)?;
         let opened = keys::open(&store, &key_files, passwords, &sealed_config, findings)?;
         let config = open_config(&opened.key, sealed_config)?;
         facts.id.clone_from(&config.id);
@@ -175,32 +171,46 @@ impl Repository {
     }
 }
 
-/// The config's bytes, or what follows from what is missing.
-fn presence(store: &Store, config: Option<Vec<u8>>, key_files: &[Listed], findings: &Findings) -> Result<Vec<u8>, Finding> {
-    let there = |folder| store.list(folder).map(|listed| listed.len()).map_err(|error| error.finding());
-    if let Some(config) = config {
-        if !key_files.is_empty() {
-            return Ok(config);
+/// The config's bytes and the key files, or what follows from what is missing. That is looked at twice: a storage that is
+/// being taken away, or comes back, is no defect of the repository.
+fn entrance(store: &Store, facts: &mut RepositoryFacts) -> Result<(Vec<u8>, Vec<Listed>), Finding> {
+    let mut first = None;
+    loop {
+        let mut key_files = store.list(Folder::Keys).map_err(|error| error.finding())?;
+        key_files.sort_unstable_by_key(|listed| listed.id);
+        let config = match store.get(File::Config) {
+            Ok(config) => Some(config),
+            Err(StoreError::NotFound { .. }) => None,
+            Err(error) => return Err(error.finding()),
+        };
+        facts.keys = key_files.iter().map(|listed| listed.id.short()).collect();
+        let lacking = match config {
+            Some(config) if !key_files.is_empty() => return Ok((config, key_files)),
+            config => lacking(store, config.is_some(), !key_files.is_empty())?,
+        };
+        if lacking.kind == Cause::RepositoryNotFound {
+            return Err(lacking);
         }
-    } else if key_files.is_empty() && there(Folder::Data)? == 0 {
+        if first.replace(lacking.kind) == Some(lacking.kind) {
+            return Err(lacking);
+        }
+        std::thread::sleep(SECOND_LOOK);
+    }
+}
+
+/// What it means that the config, the keys or both are not there.
+fn lacking(store: &Store, config: bool, keys: bool) -> Result<Finding, Finding> {
+    let found = |kind, path: &str, detail: &str| Finding { kind, path: path.to_owned(), detail: detail.to_owned() };
+    if !config && keys {
+        return Ok(found(Cause::RepositoryConfigMissing, "config", "it is missing while other files of the repository are there"));
+    }
+    let packs = store.list(Folder::Data).map_err(|error| error.finding())?;
+    if !config && packs.is_empty() {
         let detail =
             "neither config nor keys nor packs are there: check the Repository's path, and that the volume or bucket is the right one";
-        return Err(Finding { kind: Cause::RepositoryNotFound, path: String::new(), detail: detail.to_owned() });
-    } else {
-        findings.add(Cause::RepositoryConfigMissing, "config", "it is missing while other files of the repository are there");
-        if !key_files.is_empty() {
-            return Err(Finding {
-                kind: Cause::RepositoryConfigMissing,
-                path: "config".to_owned(),
-                detail: "it is missing while other files of the repository are there".to_owned(),
-            });
-        }
+        return Ok(found(Cause::RepositoryNotFound, "", detail));
     }
-    Err(Finding {
-        kind: Cause::KeysMissing,
-        path: "keys".to_owned(),
-        detail: "no key file is there while other files of the repository are: nobody can open it any more".to_owned(),
-    })
+    Ok(found(Cause::KeysMissing, "keys", "no key file is there while other files of the repository are: nobody can open it any more"))
 }
 
 fn open_config(key: &Key, sealed: Vec<u8>) -> Result<Config, Finding> {

@@ -128,3 +128,15 @@ fn packs_lost_during_a_restore_without_a_prune_are_a_defect() {
     let told = outcome.told().expect("a report");
     assert_eq!((told.outcome, told.cause), (Verdict::VerificationFailed, Some(Cause::PackMissing)), "{told:?}");
 }
+
+/// A storage that goes away in the middle shows as packs that are missing, too, however much of it can still be listed.
+#[test]
+fn a_storage_taken_away_during_a_restore_is_no_defect() {
+    let shared = make();
+    let (outcome, _) = interrupted(&shared, &shared.all, || {
+        fs::remove_file(shared.repository.join("config")).expect("removing the config");
+        fs::remove_dir_all(shared.repository.join("data")).expect("removing the packs");
+    });
+    let told = outcome.told().expect("a report");
+    assert_eq!((told.outcome, told.cause), (Verdict::Inconclusive, Some(Cause::RepositoryChangedDuringRun)), "{told:?}");
+}

@@ -3,51 +3,103 @@
 //! What passes by the caches is allowed. What does not is judged once more by the API server itself before it is refused, so
 //! that several objects created one after the other never fail because a watch lags behind.
 
+use std::collections::BTreeSet;
+
 use backproof_api::{
-    BackupVerificationSession, BackupVerifier,
-    validate::{self, Findings, Invoker, Lookup},
+    Addon, BackupBatch, BackupConfiguration, BackupStorage, BackupVerificationSession, BackupVerifier, Function, Repository,
+    RestoreSession, Snapshot,
+    validate::{self, Access, Findings, Lookup},
 };
-use kube::{
-    Resource as _,
-    core::{
-        DynamicObject, Status,
-        admission::{AdmissionRequest, AdmissionResponse, Operation},
-        response::{StatusCause, StatusDetails},
-    },
+use kube::core::{
+    DynamicObject, Status,
+    admission::{AdmissionRequest, AdmissionResponse, Operation},
+    response::{StatusCause, StatusDetails},
 };
 use serde::de::DeserializeOwned;
 
 use crate::{
+    judge::{Allowed, Object, judge, judge_deletion},
     metrics::Outcome,
-    source::{OwnInvoker, OwnSessionFacts, Source},
+    source::Source,
 };
 
-/// The kinds that are judged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Judged {
+/// Declares the kinds that are judged.
+macro_rules! judged {
+    ($( $(#[$meta:meta])* $name:ident = $kind:ty, $group:literal; )+) => {
+        /// The kinds that are judged.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Judged {
+            $( $(#[$meta])* $name, )+
+        }
+
+        impl Judged {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$( Self::$name, )+];
+
+            /// The kind's name.
+            pub fn kind(self) -> &'static str {
+                match self {
+                    $( Self::$name => stringify!($kind), )+
+                }
+            }
+
+            /// The kind's group.
+            pub fn group(self) -> &'static str {
+                match self {
+                    $( Self::$name => $group, )+
+                }
+            }
+
+            fn parse(self, request: &AdmissionRequest<DynamicObject>, object: &DynamicObject) -> Result<Object, String> {
+                match self {
+                    $( Self::$name => parse::<$kind>(request, object).map(Object::from), )+
+                }
+            }
+        }
+    };
+}
+
+judged! {
     /// BackupVerificationSession.
-    Session,
+    Session = BackupVerificationSession, "core.kubestash.com";
     /// BackupVerifier.
-    Verifier,
+    Verifier = BackupVerifier, "core.kubestash.com";
+    /// BackupConfiguration.
+    Configuration = BackupConfiguration, "core.kubestash.com";
+    /// BackupBatch.
+    Batch = BackupBatch, "core.kubestash.com";
+    /// RestoreSession.
+    Restore = RestoreSession, "core.kubestash.com";
+    /// Repository.
+    Repository = Repository, "storage.kubestash.com";
+    /// Snapshot.
+    Snapshot = Snapshot, "storage.kubestash.com";
+    /// BackupStorage.
+    Storage = BackupStorage, "storage.kubestash.com";
+    /// Addon.
+    Addon = Addon, "addons.kubestash.com";
+    /// Function.
+    Function = Function, "addons.kubestash.com";
 }
 
 impl Judged {
-    /// All of them.
-    pub const ALL: [Self; 2] = [Self::Session, Self::Verifier];
-
-    /// The kind's name.
-    pub fn kind(self) -> &'static str {
-        match self {
-            Self::Session => "BackupVerificationSession",
-            Self::Verifier => "BackupVerifier",
-        }
+    /// Where its reviews are sent to.
+    pub fn path(self) -> String {
+        format!("/validate-{}-v1alpha1-{}", self.group().replace('.', "-"), self.kind().to_lowercase())
     }
 
-    /// Where its reviews are sent to.
-    pub fn path(self) -> &'static str {
+    /// Whether nothing of it gets in unjudged. Of the other kinds backups are made: what cannot be judged there is let in.
+    fn is_ours(self) -> bool {
         match self {
-            Self::Session => "/validate-core-kubestash-com-v1alpha1-backupverificationsession",
-            Self::Verifier => "/validate-core-kubestash-com-v1alpha1-backupverifier",
+            Self::Session | Self::Verifier => true,
+            Self::Configuration
+            | Self::Batch
+            | Self::Restore
+            | Self::Repository
+            | Self::Snapshot
+            | Self::Storage
+            | Self::Addon
+            | Self::Function => false,
         }
     }
 }
@@ -56,63 +108,100 @@ impl Judged {
 pub struct Admission<C, L> {
     cached: C,
     live: L,
+    allowed: Allowed,
 }
 
 impl<C: Source, L: Source> Admission<C, L> {
-    /// `cached` answers quickly, `live` truly.
-    pub fn new(cached: C, live: L) -> Self {
-        Self { cached, live }
+    /// `cached` answers quickly, `live` truly; `allowed` is what the chart's values say.
+    pub fn new(cached: C, live: L, allowed: Allowed) -> Self {
+        Self { cached, live, allowed }
     }
 
     /// The answer to a review.
     pub async fn answer(&self, judged: Judged, request: &AdmissionRequest<DynamicObject>) -> (AdmissionResponse, Outcome) {
-        if request.kind.group != Invoker::GROUP || request.kind.kind != judged.kind() {
+        if request.kind.group != judged.group() || request.kind.kind != judged.kind() {
             let message =
                 format!("{} is served here, not {}; correct the rules of the webhook configuration", judged.kind(), request.kind.kind);
             return (denied(request, Status::failure(&message, "BadRequest").with_code(400)), Outcome::Malformed);
         }
+        if matches!(request.operation, Operation::Delete) {
+            let namespace = request.namespace.as_deref().unwrap_or_default();
+            let findings = judge_deletion(&self.cached, judged.kind(), namespace, &request.name).await;
+            return respond(judged, request, findings);
+        }
         let Some(object) = changed_spec(request) else { return (request.into(), Outcome::Allowed) };
-        let findings = match judged {
-            Judged::Session => self.session(request, object).await,
-            Judged::Verifier => self.verifier(request, object).await,
-        };
-        match findings {
-            Ok(findings) => respond(judged, request, &findings),
-            Err(why) => {
+        match judged.parse(request, object) {
+            Ok(object) => {
+                let old = request.old_object.as_ref().map(|old| judged.parse(request, old));
+                respond(judged, request, self.findings(judged, request, &object, old.as_ref().map(Result::as_ref)).await)
+            }
+            Err(why) if judged.is_ours() => {
                 let message = format!("{} {} cannot be read: {why}; correct the field", judged.kind(), name_of(request));
                 (denied(request, Status::failure(&message, "Invalid").with_code(422)), Outcome::Refused)
+            }
+            Err(why) => {
+                let mut response = AdmissionResponse::from(request);
+                response.warnings = Some(vec![format!("Backproof did not check this {}: it cannot be read: {why}", judged.kind())]);
+                (response, Outcome::Allowed)
             }
         }
     }
 
-    async fn session(&self, request: &AdmissionRequest<DynamicObject>, object: &DynamicObject) -> Result<Findings, String> {
-        let session: BackupVerificationSession = parse(request, object)?;
-        if let Some(old) = &request.old_object {
-            // An earlier spec that cannot be read any more differs from one that can.
-            let old = parse::<BackupVerificationSession>(request, old).unwrap_or_default();
-            return Ok(validate::session_update(&old, &session));
+    async fn findings(
+        &self,
+        judged: Judged,
+        request: &AdmissionRequest<DynamicObject>,
+        object: &Object,
+        old: Option<Result<&Object, &String>>,
+    ) -> Findings {
+        // Of an old object that cannot be read nothing is known to have been wrong before.
+        let unreadable = Object::Addon(Box::default());
+        let before = old.map(|old| old.unwrap_or(&unreadable));
+        let findings = judge(&self.cached, &self.allowed, object, before).await;
+        let findings = if findings == Findings::default() { findings } else { judge(&self.live, &self.allowed, object, before).await };
+        let findings = match before {
+            Some(before) if !matches!(judged, Judged::Session) && !findings.violations.is_empty() => {
+                findings.since(&judge(&self.live, &self.allowed, before, None).await)
+            }
+            Some(_) | None => findings,
+        };
+        findings.and(self.consent(judged, request, object, before).await)
+    }
+
+    /// Whether the writer has every access that the references stand for which were not there before.
+    async fn consent(
+        &self,
+        judged: Judged,
+        request: &AdmissionRequest<DynamicObject>,
+        object: &Object,
+        before: Option<&Object>,
+    ) -> Findings {
+        let mut findings = Findings::default();
+        let known: BTreeSet<Access> = before.map(accesses).into_iter().flatten().map(|(_, access)| access).collect();
+        let user = request.user_info.username.as_deref().unwrap_or_default();
+        for (field, access) in accesses(object).into_iter().filter(|(_, access)| !known.contains(access)) {
+            match self.live.permitted(&request.user_info, &access).await {
+                Lookup::Found(true) => {}
+                Lookup::Found(false) | Lookup::Missing => validate::refuse_access(&mut findings, judged.kind(), &field, &access, user),
+                Lookup::Unknown(why) => findings.unanswered.push(format!("whether {user} may {access}: {why}")),
+            }
         }
-        let findings = judge_session(&self.cached, &session).await;
-        Ok(if findings.passed() { findings } else { judge_session(&self.live, &session).await })
-    }
-
-    async fn verifier(&self, request: &AdmissionRequest<DynamicObject>, object: &DynamicObject) -> Result<Findings, String> {
-        let verifier: BackupVerifier = parse(request, object)?;
-        let findings = judge_verifier(&self.cached, &verifier).await;
-        Ok(if findings.passed() { findings } else { judge_verifier(&self.live, &verifier).await })
+        findings
     }
 }
 
-async fn judge_session(source: &impl Source, session: &BackupVerificationSession) -> Findings {
-    let facts = OwnSessionFacts::gather(source, session).await;
-    validate::session(session, &facts.view())
-}
-
-async fn judge_verifier(source: &impl Source, verifier: &BackupVerifier) -> Findings {
-    let meta = verifier.meta();
-    let users = source.users(meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default()).await;
-    let users: Lookup<Vec<Invoker<'_>>> = users.as_ref().map(|users| users.iter().map(OwnInvoker::view).collect());
-    validate::verifier(verifier, &users)
+fn accesses(object: &Object) -> Vec<(String, Access)> {
+    match object {
+        Object::Verifier(verifier) => validate::accesses_of_verifier(verifier),
+        Object::Invoker(invoker) => validate::accesses_of_invoker(invoker.view()),
+        Object::Session(_)
+        | Object::Restore(_)
+        | Object::Repository(_)
+        | Object::Snapshot(_)
+        | Object::Storage(_)
+        | Object::Addon(_)
+        | Object::Function(_) => Vec::new(),
+    }
 }
 
 /// The object, if this is a creation or a change of its spec. Clean-up and changes of metadata or status never wait for a rule.
@@ -140,17 +229,22 @@ fn name_of(request: &AdmissionRequest<DynamicObject>) -> String {
     format!("{}/{name}", request.namespace.as_deref().unwrap_or_default())
 }
 
-fn respond(judged: Judged, request: &AdmissionRequest<DynamicObject>, findings: &Findings) -> (AdmissionResponse, Outcome) {
+fn respond(judged: Judged, request: &AdmissionRequest<DynamicObject>, mut findings: Findings) -> (AdmissionResponse, Outcome) {
+    let mut warnings: Vec<String> = findings.warnings.iter().map(ToString::to_string).collect();
+    if !judged.is_ours() {
+        let open = findings.unanswered.drain(..).map(|why| format!("Backproof could not check everything: {why}"));
+        warnings.extend(open);
+    }
     let (mut response, outcome) = if !findings.violations.is_empty() {
-        (denied(request, invalid(judged, request, findings)), Outcome::Refused)
+        (denied(request, invalid(judged, request, &findings)), Outcome::Refused)
     } else if !findings.unanswered.is_empty() {
         let message = format!("{} {} cannot be judged now: {}; try again", judged.kind(), name_of(request), findings.unanswered.join("; "));
         (denied(request, Status::failure(&message, "ServiceUnavailable").with_code(503)), Outcome::Unanswered)
     } else {
         (request.into(), Outcome::Allowed)
     };
-    if !findings.warnings.is_empty() {
-        response.warnings = Some(findings.warnings.iter().map(ToString::to_string).collect());
+    if !warnings.is_empty() {
+        response.warnings = Some(warnings);
     }
     (response, outcome)
 }
@@ -165,7 +259,7 @@ fn invalid(judged: Judged, request: &AdmissionRequest<DynamicObject>, findings: 
     };
     let details = StatusDetails {
         name: request.name.clone(),
-        group: Invoker::GROUP.to_owned(),
+        group: judged.group().to_owned(),
         kind: judged.kind().to_owned(),
         causes: findings.violations.iter().map(cause).collect(),
         uid: String::new(),

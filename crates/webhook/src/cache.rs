@@ -1,17 +1,20 @@
 //! The two sources of a running webhook: the watched caches, and the API server itself.
 //!
-//! Every object is kept behind a guard, so that one nobody can read neither stops a watch nor counts as missing.
+//! Every object is kept behind a guard, so that one nobody can read neither stops a watch nor counts as missing. Of what may
+//! be there in great numbers only the fields are kept that a rule asks for.
 
-use std::{fmt::Debug, pin::Pin, time::Duration};
+use std::{collections::BTreeMap, fmt::Debug, pin::Pin};
 
 use backproof_api::{
-    BackupBatch, BackupConfiguration, BackupVerifier, Repository, Snapshot,
-    validate::{Invoker, Lookup},
+    Addon, BackupBatch, BackupConfiguration, BackupStorage, BackupVerificationSession, BackupVerificationSessionStatus, BackupVerifier,
+    Function, Repository, Snapshot, SnapshotStatus, VerificationPhase, labels,
+    shared::Wire,
+    validate::{Access, Invoker, Lookup, SourceClaims},
 };
 use futures::StreamExt as _;
+use k8s_openapi::api::authentication::v1::UserInfo;
 use kube::{
     Api, Client, Resource, ResourceExt as _,
-    api::ListParams,
     core::{DeserializeGuard, NamespaceResourceScope},
     runtime::{
         WatchStreamExt as _,
@@ -23,10 +26,11 @@ use serde::de::DeserializeOwned;
 
 use crate::{
     Error,
+    live::Live,
     source::{OwnInvoker, Source, is_succeeded, uses},
 };
 
-type Guarded<K> = DeserializeGuard<K>;
+pub(crate) type Guarded<K> = DeserializeGuard<K>;
 
 /// What is watched, as it was a moment ago.
 #[derive(Clone)]
@@ -36,47 +40,82 @@ pub struct Cache {
     verifiers: Store<Guarded<BackupVerifier>>,
     repositories: Store<Guarded<Repository>>,
     snapshots: Store<Guarded<Snapshot>>,
+    storages: Store<Guarded<BackupStorage>>,
+    addons: Store<Guarded<Addon>>,
+    functions: Store<Guarded<Function>>,
+    sessions: Store<Guarded<BackupVerificationSession>>,
+    live: Live,
 }
 
 /// A task that keeps one store up to date; it never ends by itself.
 pub type Watch = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl Cache {
-    /// Empty caches, and the tasks that fill them and keep them.
-    pub fn new(client: &Client) -> (Self, Vec<Watch>) {
-        let (configurations, watch_configurations) = watched(client);
-        let (batches, watch_batches) = watched(client);
-        let (verifiers, watch_verifiers) = watched(client);
-        let (repositories, watch_repositories) = watched(client);
-        let (snapshots, watch_snapshots) = watched(client);
-        let cache = Self { configurations, batches, verifiers, repositories, snapshots };
-        (cache, vec![watch_configurations, watch_batches, watch_verifiers, watch_repositories, watch_snapshots])
+    /// Empty caches, and the tasks that fill them and keep them. What is not watched is asked of `live`.
+    pub fn new(client: &Client, live: Live) -> (Self, Vec<Watch>) {
+        let mut watches = Vec::new();
+        let cache = Self {
+            configurations: watched(client, &mut watches, |_| ()),
+            batches: watched(client, &mut watches, |_| ()),
+            verifiers: watched(client, &mut watches, |_| ()),
+            repositories: watched(client, &mut watches, |repository: &mut Repository| repository.status = None),
+            snapshots: watched(client, &mut watches, trim_snapshot),
+            storages: watched(client, &mut watches, |storage: &mut BackupStorage| storage.status = None),
+            addons: watched(client, &mut watches, |_| ()),
+            functions: watched(client, &mut watches, |_| ()),
+            sessions: watched(client, &mut watches, trim_session),
+            live,
+        };
+        (cache, watches)
     }
 
     /// Completes when every cache is filled.
     pub async fn filled(&self) -> Result<(), Error> {
         let ended = |why: reflector::store::WriterDropped| Error::Ended { task: "watch", why: why.to_string() };
-        let Self { configurations, batches, verifiers, repositories, snapshots } = self;
+        let Self { configurations, batches, verifiers, repositories, snapshots, storages, addons, functions, sessions, live: _ } = self;
         tokio::try_join!(
             configurations.wait_until_ready(),
             batches.wait_until_ready(),
             verifiers.wait_until_ready(),
             repositories.wait_until_ready(),
             snapshots.wait_until_ready(),
+            storages.wait_until_ready(),
+            addons.wait_until_ready(),
+            functions.wait_until_ready(),
+            sessions.wait_until_ready(),
         )
         .map(|_| ())
         .map_err(ended)
     }
 }
 
-fn watched<K>(client: &Client) -> (Store<Guarded<K>>, Watch)
+/// Tens of thousands of Snapshots are ordinary.
+fn trim_snapshot(snapshot: &mut Snapshot) {
+    snapshot.metadata.annotations = None;
+    snapshot.metadata.labels = None;
+    let phase = snapshot.status.take().and_then(|status| status.phase);
+    snapshot.status = Some(SnapshotStatus { phase, ..SnapshotStatus::default() });
+}
+
+fn trim_session(session: &mut BackupVerificationSession) {
+    session.metadata.annotations = None;
+    let phase = session.status.take().and_then(|status| status.phase);
+    session.status = Some(BackupVerificationSessionStatus { phase, ..BackupVerificationSessionStatus::default() });
+}
+
+fn watched<K>(client: &Client, watches: &mut Vec<Watch>, trim: fn(&mut K)) -> Store<Guarded<K>>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
     let (store, writer) = reflector::store();
     let api = Api::<Guarded<K>>::all(client.clone());
     let stream = watcher(api, watcher::Config::default().any_semantic())
-        .modify(|object| object.managed_fields_mut().clear())
+        .modify(move |object| {
+            object.managed_fields_mut().clear();
+            if let Ok(object) = &mut object.0 {
+                trim(object);
+            }
+        })
         .default_backoff()
         .reflect(writer);
     let watch = stream.for_each(|event| async move {
@@ -84,10 +123,11 @@ where
             tracing::warn!(kind = %K::kind(&()), "the watch was interrupted and begins again: {error}");
         }
     });
-    (store, Box::pin(watch))
+    watches.push(Box::pin(watch));
+    store
 }
 
-fn read<K: Clone>(guarded: &Guarded<K>) -> Lookup<K> {
+pub(crate) fn read<K: Clone>(guarded: &Guarded<K>) -> Lookup<K> {
     match &guarded.0 {
         Ok(object) => Lookup::Found(object.clone()),
         Err(invalid) => Lookup::Unknown(format!("it cannot be read: {invalid}")),
@@ -144,104 +184,74 @@ impl Source for Cache {
         let batches = batches.iter().filter_map(|guarded| read(guarded).found());
         Lookup::Found(own_invokers(configurations, batches))
     }
+
+    async fn storage(&self, namespace: &str, name: &str) -> Lookup<BackupStorage> {
+        cached(&self.storages, namespace, name)
+    }
+
+    async fn storages(&self) -> Lookup<Vec<BackupStorage>> {
+        Lookup::Found(everything(&self.storages, |_| true))
+    }
+
+    async fn repositories(&self) -> Lookup<Vec<Repository>> {
+        Lookup::Found(everything(&self.repositories, |_| true))
+    }
+
+    async fn addon(&self, name: &str) -> Lookup<Addon> {
+        implementing(&self.addons, name)
+    }
+
+    async fn function(&self, name: &str) -> Lookup<Function> {
+        implementing(&self.functions, name)
+    }
+
+    async fn unfinished(&self, namespace: &str) -> Lookup<Vec<BackupVerificationSession>> {
+        let running = |session: &BackupVerificationSession| {
+            session.metadata.namespace.as_deref() == Some(namespace) && session.metadata.deletion_timestamp.is_none() && !is_done(session)
+        };
+        Lookup::Found(everything(&self.sessions, running))
+    }
+
+    async fn labels(&self, namespace: &str) -> Lookup<BTreeMap<String, String>> {
+        self.live.labels(namespace).await
+    }
+
+    async fn workload(&self, kind: &str, namespace: &str, name: &str) -> Lookup<SourceClaims> {
+        self.live.workload(kind, namespace, name).await
+    }
+
+    async fn permitted(&self, user: &UserInfo, access: &Access) -> Lookup<bool> {
+        self.live.permitted(user, access).await
+    }
 }
 
-fn own_invokers(configurations: impl Iterator<Item = BackupConfiguration>, batches: impl Iterator<Item = BackupBatch>) -> Vec<OwnInvoker> {
+/// Whether a session has ended.
+pub(crate) fn is_done(session: &BackupVerificationSession) -> bool {
+    let phase = session.status.as_ref().and_then(|status| status.phase.as_ref()).and_then(Wire::known);
+    phase.is_some_and(VerificationPhase::is_done)
+}
+
+fn everything<K>(store: &Store<Guarded<K>>, wanted: impl Fn(&K) -> bool) -> Vec<K>
+where
+    K: Clone + 'static,
+    Guarded<K>: Resource<DynamicType = ()> + Clone,
+{
+    store.state().iter().filter_map(|guarded| read(guarded).found()).filter(wanted).collect()
+}
+
+fn implementing<K>(store: &Store<Guarded<K>>, name: &str) -> Lookup<K>
+where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+    Guarded<K>: Resource<DynamicType = ()> + Clone,
+{
+    let labelled = |guarded: &Guarded<K>| guarded.labels().get(labels::IMPLEMENTS).is_some_and(|value| value == name);
+    store.find(labelled).or_else(|| store.get(&ObjectRef::new(name))).map_or(Lookup::Missing, |guarded| read(&guarded))
+}
+
+pub(crate) fn own_invokers(
+    configurations: impl Iterator<Item = BackupConfiguration>,
+    batches: impl Iterator<Item = BackupBatch>,
+) -> Vec<OwnInvoker> {
     let configurations = configurations.map(|configuration| OwnInvoker::Configuration(Box::new(configuration)));
     configurations.chain(batches.map(|batch| OwnInvoker::Batch(Box::new(batch)))).collect()
-}
-
-/// The API server itself, asked only before something is refused.
-#[derive(Clone)]
-pub struct Live {
-    client: Client,
-    patience: Duration,
-}
-
-impl Live {
-    /// Asks by this client; an answer that takes longer than `patience` counts as none.
-    pub fn new(client: Client, patience: Duration) -> Self {
-        Self { client, patience }
-    }
-
-    async fn asked<T>(&self, question: impl Future<Output = Result<T, kube::Error>>) -> Result<T, String> {
-        match tokio::time::timeout(self.patience, question).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => Err(format!("the API server does not tell: {error}")),
-            Err(_) => Err(format!("the API server did not answer within {} s", self.patience.as_secs())),
-        }
-    }
-
-    async fn get<K>(&self, namespace: &str, name: &str) -> Lookup<K>
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
-    {
-        let api = Api::<Guarded<K>>::namespaced(self.client.clone(), namespace);
-        match self.asked(api.get_opt(name)).await {
-            Ok(Some(guarded)) => read(&guarded),
-            Ok(None) => Lookup::Missing,
-            Err(why) => Lookup::Unknown(why),
-        }
-    }
-
-    async fn all<K>(&self, api: Api<Guarded<K>>) -> Result<Vec<K>, String>
-    where
-        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
-    {
-        const PAGE: u32 = 500;
-        let mut objects = Vec::new();
-        let mut params = ListParams::default().limit(PAGE);
-        loop {
-            let page = self.asked(api.list(&params)).await?;
-            objects.extend(page.items.into_iter().filter_map(|guarded| guarded.0.ok()));
-            match page.metadata.continue_.filter(|token| !token.is_empty()) {
-                Some(token) => params = params.continue_token(&token),
-                None => return Ok(objects),
-            }
-        }
-    }
-}
-
-impl Source for Live {
-    async fn configuration(&self, namespace: &str, name: &str) -> Lookup<BackupConfiguration> {
-        self.get(namespace, name).await
-    }
-
-    async fn batch(&self, namespace: &str, name: &str) -> Lookup<BackupBatch> {
-        self.get(namespace, name).await
-    }
-
-    async fn verifier(&self, namespace: &str, name: &str) -> Lookup<BackupVerifier> {
-        self.get(namespace, name).await
-    }
-
-    async fn repository(&self, namespace: &str, name: &str) -> Lookup<Repository> {
-        self.get(namespace, name).await
-    }
-
-    async fn snapshot(&self, namespace: &str, name: &str) -> Lookup<Snapshot> {
-        self.get(namespace, name).await
-    }
-
-    async fn succeeded(&self, namespace: &str, repository: &str, session: &str) -> Lookup<Snapshot> {
-        match self.all::<Snapshot>(Api::namespaced(self.client.clone(), namespace)).await {
-            Ok(snapshots) => {
-                snapshots.into_iter().find(|snapshot| is_succeeded(snapshot, repository, session)).map_or(Lookup::Missing, Lookup::Found)
-            }
-            Err(why) => Lookup::Unknown(why),
-        }
-    }
-
-    async fn users(&self, namespace: &str, name: &str) -> Lookup<Vec<OwnInvoker>> {
-        let configurations = self.all::<BackupConfiguration>(Api::all(self.client.clone()));
-        let batches = self.all::<BackupBatch>(Api::all(self.client.clone()));
-        match tokio::try_join!(configurations, batches) {
-            Ok((configurations, batches)) => {
-                let configurations = configurations.into_iter().filter(|it| uses(Invoker::Configuration(it), namespace, name));
-                let batches = batches.into_iter().filter(|it| uses(Invoker::Batch(it), namespace, name));
-                Lookup::Found(own_invokers(configurations, batches))
-            }
-            Err(why) => Lookup::Unknown(why),
-        }
-    }
 }

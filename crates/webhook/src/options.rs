@@ -4,6 +4,8 @@ use std::{net::SocketAddr, time::Duration};
 
 use clap::Parser;
 
+use crate::judge::Allowed;
+
 /// Validates BackupVerificationSessions and BackupVerifiers on admission.
 #[derive(Clone, Debug, Parser)]
 #[command(version)]
@@ -29,6 +31,12 @@ pub struct Options {
     /// Further DNS name or IP address the certificate is made for; may be given several times.
     #[arg(long = "also-known-as")]
     pub also_known_as: Vec<String>,
+    /// TARGET=FROM,FROM: sessions of these namespaces may restore into that one; may be given several times.
+    #[arg(long = "allow-cross-namespace")]
+    pub allow_cross_namespace: Vec<String>,
+    /// Namespaces whose verifiers may ask for more than the restricted Pod Security profile allows.
+    #[arg(long, value_delimiter = ',')]
+    pub unsafe_namespaces: Vec<String>,
     /// Seconds to go on serving after the signal to stop, until nobody sends requests here any more.
     #[arg(long, default_value_t = 5)]
     pub drain_seconds: u64,
@@ -46,6 +54,16 @@ impl Options {
         ];
         names.extend(self.also_known_as.iter().cloned());
         names
+    }
+
+    /// What the chart's values allow.
+    pub fn allowed(&self) -> Allowed {
+        let pairs = |text: &String| {
+            let (target, from) = text.split_once('=').unwrap_or((text, ""));
+            let target = target.to_owned();
+            from.split(',').filter(|from| !from.is_empty()).map(|from| (target.clone(), from.to_owned())).collect::<Vec<_>>()
+        };
+        Allowed { unsafe_namespaces: self.unsafe_namespaces.clone(), crossing: self.allow_cross_namespace.iter().flat_map(pairs).collect() }
     }
 
     /// How long to go on serving after the signal to stop.

@@ -16,9 +16,10 @@ use tokio::{
 use crate::{
     Error, Options,
     admit::Admission,
-    cache::{Cache, Live},
+    cache::Cache,
     health::{self, Health},
     keeper::Keeper,
+    live::Live,
     metrics::Metrics,
     server::{self, Limits},
 };
@@ -34,7 +35,8 @@ pub async fn run(options: Options) -> Result<(), Error> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let client = Client::try_default().await.map_err(Box::new)?;
     let (health, metrics) = (Arc::new(Health::default()), Metrics::default());
-    let (cache, watches) = Cache::new(&client);
+    let live = Live::new(client.clone(), LIVE_READ);
+    let (cache, watches) = Cache::new(&client, live.clone());
     let mut tasks: JoinSet<Error> = JoinSet::new();
     for watch in watches {
         tasks.spawn(async {
@@ -47,7 +49,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
     tasks.spawn(serve_health(options.health_listen, health::router(Arc::clone(&health), metrics.clone())));
 
     let limits = Limits::default();
-    let router = server::router(Admission::new(cache, Live::new(client, LIVE_READ)), metrics, limits);
+    let router = server::router(Admission::new(cache, live, options.allowed()), metrics, limits);
     let handle = Handle::new();
     let mut reviews = tokio::spawn(serve_reviews(options.listen, router, limits, Arc::clone(&health), handle.clone()));
     tokio::spawn(note_listening(handle.clone(), Arc::clone(&health)));

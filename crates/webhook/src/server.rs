@@ -61,11 +61,11 @@ pub fn router<C: Source, L: Source>(admission: Admission<C, L>, metrics: Metrics
     let service = Arc::new(Service { admission, metrics });
     let permits = Arc::new(Semaphore::new(limits.concurrent));
     let mut router = Router::new();
-    for judged in Judged::ALL {
+    for judged in Judged::ALL.iter().copied() {
         let handler = move |State(service): State<Arc<Service<C, L>>>, headers: HeaderMap, body: Bytes| async move {
             review(&service, judged, &headers, &body).await
         };
-        router = router.route(judged.path(), post(handler));
+        router = router.route(&judged.path(), post(handler));
     }
     router
         .layer(DefaultBodyLimit::max(limits.body))

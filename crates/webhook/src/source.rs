@@ -1,9 +1,13 @@
 //! Where the facts come from that the rules ask for.
 
+use std::collections::BTreeMap;
+
 use backproof_api::{
-    BackupBatch, BackupConfiguration, BackupVerificationSession, BackupVerifier, Repository, Snapshot, SnapshotPhase,
-    validate::{Invoker, Lookup, RepositoryEntry, SessionFacts, wants_newest},
+    Addon, BackupBatch, BackupConfiguration, BackupStorage, BackupVerificationSession, BackupVerifier, Function, Repository, Snapshot,
+    SnapshotPhase,
+    validate::{Access, Invoker, Lookup, RepositoryEntry, SessionFacts, SourceClaims, wants_newest},
 };
+use k8s_openapi::api::authentication::v1::UserInfo;
 
 /// A place where objects are looked up: the watched caches, the API server itself, or a test's.
 pub trait Source: Send + Sync + 'static {
@@ -21,6 +25,24 @@ pub trait Source: Send + Sync + 'static {
     fn succeeded(&self, namespace: &str, repository: &str, session: &str) -> impl Future<Output = Lookup<Snapshot>> + Send;
     /// The invokers that refer to a verifier.
     fn users(&self, namespace: &str, name: &str) -> impl Future<Output = Lookup<Vec<OwnInvoker>>> + Send;
+    /// A BackupStorage.
+    fn storage(&self, namespace: &str, name: &str) -> impl Future<Output = Lookup<BackupStorage>> + Send;
+    /// Every BackupStorage.
+    fn storages(&self) -> impl Future<Output = Lookup<Vec<BackupStorage>>> + Send;
+    /// Every Repository.
+    fn repositories(&self) -> impl Future<Output = Lookup<Vec<Repository>>> + Send;
+    /// The Addon labelled to implement a name, else the one of that name.
+    fn addon(&self, name: &str) -> impl Future<Output = Lookup<Addon>> + Send;
+    /// The Function labelled to implement a name, else the one of that name.
+    fn function(&self, name: &str) -> impl Future<Output = Lookup<Function>> + Send;
+    /// The sessions of a namespace that have not ended.
+    fn unfinished(&self, namespace: &str) -> impl Future<Output = Lookup<Vec<BackupVerificationSession>>> + Send;
+    /// The labels of a namespace.
+    fn labels(&self, namespace: &str) -> impl Future<Output = Lookup<BTreeMap<String, String>>> + Send;
+    /// The claims of a workload.
+    fn workload(&self, kind: &str, namespace: &str, name: &str) -> impl Future<Output = Lookup<SourceClaims>> + Send;
+    /// Whether somebody has an access.
+    fn permitted(&self, user: &UserInfo, access: &Access) -> impl Future<Output = Lookup<bool>> + Send;
 }
 
 /// An invoker that is ours to keep.

@@ -2,6 +2,7 @@
 //!
 //! Invariant: the output is a function of `backproof-api` alone, so that a check can compare it byte by byte.
 
+mod admission;
 mod causes;
 mod reference;
 mod rights;
@@ -37,6 +38,7 @@ pub fn files() -> anyhow::Result<BTreeMap<PathBuf, String>> {
     files.extend(schemas::files(definitions)?);
     files.insert("docs/reference/api.md".into(), reference::page(definitions));
     files.insert("docs/reference/causes.md".into(), causes::page());
+    files.insert("docs/admission.md".into(), admission::page());
     Ok(files)
 }
 

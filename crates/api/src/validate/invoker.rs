@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::{
     Backend, BackupBatch, BackupConfiguration, RepositoryInfo,
-    shared::{ObjectReference, TypedObjectReference},
+    shared::{ObjectReference, RetryConfig, SchedulerSpec, TypedObjectReference},
 };
 
 /// An object that backups, and so verifications, belong to.
@@ -27,6 +27,19 @@ pub struct RepositoryEntry<'a> {
     pub source: Option<&'a TypedObjectReference>,
     /// The entry itself.
     pub repository: &'a RepositoryInfo,
+}
+
+/// One session of an invoker, as far as both kinds have it.
+#[derive(Clone, Debug)]
+pub struct InvokerSession<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// When it runs.
+    pub scheduler: Option<&'a SchedulerSpec>,
+    /// Longest time of a backup.
+    pub timeout: &'a str,
+    /// Retries of a failed backup.
+    pub retry: Option<&'a RetryConfig>,
 }
 
 impl RepositoryEntry<'_> {
@@ -84,9 +97,27 @@ impl<'a> Invoker<'a> {
 
     /// The names of its sessions.
     pub fn sessions(self) -> Vec<&'a str> {
+        self.all_sessions().into_iter().map(|session| session.name).collect()
+    }
+
+    /// Its sessions.
+    pub fn all_sessions(self) -> Vec<InvokerSession<'a>> {
+        macro_rules! seen {
+            ($sessions:expr) => {
+                $sessions
+                    .iter()
+                    .map(|session| InvokerSession {
+                        name: &session.name,
+                        scheduler: session.scheduler.as_ref(),
+                        timeout: &session.backup_timeout,
+                        retry: session.retry_config.as_ref(),
+                    })
+                    .collect()
+            };
+        }
         match self {
-            Self::Configuration(configuration) => configuration.spec.sessions.iter().map(|session| session.name.as_str()).collect(),
-            Self::Batch(batch) => batch.spec.sessions.iter().map(|session| session.name.as_str()).collect(),
+            Self::Configuration(configuration) => seen!(configuration.spec.sessions),
+            Self::Batch(batch) => seen!(batch.spec.sessions),
         }
     }
 

@@ -4,18 +4,41 @@
 //! it stops at no fault, and it guesses nothing. What could not be looked up is neither a fault nor a pass: it is said to be
 //! unanswered, and the caller asks again later.
 
+mod configuration;
+mod consent;
 mod cron;
+mod deletion;
 mod invoker;
+mod others;
+mod pods;
+mod query;
+mod references;
+pub mod rule;
+mod rules;
 mod session;
+mod storage;
 mod target;
+mod usage;
 mod verifier;
+mod volumes;
 
 use std::fmt;
 
+use crate::shared::SchedulerSpec;
+
+pub use configuration::{InvokerFacts, invoker};
+pub use consent::{Access, accesses_of_invoker, accesses_of_verifier, refuse_access};
 pub use cron::check_schedule;
-pub use invoker::{Invoker, RepositoryEntry};
+pub use deletion::{DeletionFacts, deletion};
+pub use invoker::{Invoker, InvokerSession, RepositoryEntry};
+pub use others::{addon, function, repository, repository_update, restore_session, snapshot};
+pub use pods::{pod_settings, unsafe_container, unsafe_settings};
+pub use references::{VerifierFacts, verifier_references};
+pub use rule::{Effect, Rule};
 pub use session::{LATEST, SessionFacts, session, session_update, wants_newest};
-pub use target::target_is_source;
+pub use storage::{StorageFacts, storage};
+pub use target::{SourceClaims, claim_of_workload, target_is_source, workload_of};
+pub use usage::usage_allows;
 pub use verifier::{MOST_RETRIES, verifier};
 
 /// What a look-up of an object found.
@@ -60,6 +83,8 @@ impl<T> Lookup<T> {
 /// One thing that is wrong with an object: where, what, and how to mend it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
+    /// The rule that was broken.
+    pub rule: &'static str,
     /// Path of the field, such as `spec.invoker.name`.
     pub field: String,
     /// What is wrong, naming the objects.
@@ -98,12 +123,29 @@ impl Findings {
         self.violations.is_empty() && self.unanswered.is_empty()
     }
 
-    fn refuse(&mut self, field: impl Into<String>, problem: impl Into<String>, remedy: impl Into<String>) {
-        self.violations.push(Violation { field: field.into(), problem: problem.into(), remedy: remedy.into() });
+    /// Adds what other rules have to say.
+    pub fn and(mut self, other: Self) -> Self {
+        self.violations.extend(other.violations);
+        self.warnings.extend(other.warnings);
+        self.unanswered.extend(other.unanswered);
+        self
     }
 
-    fn warn(&mut self, field: impl Into<String>, problem: impl Into<String>, remedy: impl Into<String>) {
-        self.warnings.push(Violation { field: field.into(), problem: problem.into(), remedy: remedy.into() });
+    /// What a change may be refused for: what was wrong before it, and is so still, becomes a warning. Rules that came after
+    /// an object must not stop its owner from changing the rest of it.
+    pub fn since(mut self, before: &Self) -> Self {
+        let (old, new) = self.violations.into_iter().partition(|violation| before.violations.contains(violation));
+        self.violations = new;
+        self.warnings.extend::<Vec<_>>(old);
+        self
+    }
+
+    fn refuse(&mut self, rule: Rule, field: impl Into<String>, problem: impl Into<String>, remedy: impl Into<String>) {
+        self.violations.push(Violation { rule: rule.id, field: field.into(), problem: problem.into(), remedy: remedy.into() });
+    }
+
+    fn warn(&mut self, rule: Rule, field: impl Into<String>, problem: impl Into<String>, remedy: impl Into<String>) {
+        self.warnings.push(Violation { rule: rule.id, field: field.into(), problem: problem.into(), remedy: remedy.into() });
     }
 }
 
@@ -136,7 +178,7 @@ fn choices<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
 }
 
 /// Refuses a text that is no Go duration, or one below the least allowed; an empty one is absent.
-fn check_duration(findings: &mut Findings, field: &str, text: &str, zero: Zero) {
+fn check_duration(findings: &mut Findings, rule: Rule, field: &str, text: &str, zero: Zero) {
     if text.is_empty() {
         return;
     }
@@ -148,7 +190,46 @@ fn check_duration(findings: &mut Findings, field: &str, text: &str, zero: Zero) 
     };
     // Faults of durations are written "what: remedy"; the text itself stands before the last colon.
     let (problem, remedy) = fault.rsplit_once(": ").unwrap_or((&fault, "write it like 90s, 10m or 6h30m"));
-    findings.refuse(field, problem, remedy);
+    findings.refuse(rule, field, problem, remedy);
+}
+
+/// Refuses a schedule that no CronJob takes or that never fires, and a policy that is none.
+fn check_scheduler(findings: &mut Findings, rules: (Rule, Rule), field: &str, scheduler: &SchedulerSpec) {
+    if let Err(why) = check_schedule(&scheduler.schedule) {
+        findings.refuse(
+            rules.0,
+            format!("{field}.schedule"),
+            format!("{:?} is no schedule: {why}", scheduler.schedule),
+            "write it like \"0 3 * * *\" (every night at three)",
+        );
+    }
+    let policy = scheduler.concurrency_policy.as_str();
+    if !["", "Allow", "Forbid", "Replace"].contains(&policy) {
+        findings.refuse(
+            rules.1,
+            format!("{field}.concurrencyPolicy"),
+            format!("{policy:?} is no policy"),
+            "write Allow, Forbid or Replace",
+        );
+    }
+}
+
+/// The word that somebody may have meant.
+fn closest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    const ALIKE: f64 = 0.8;
+    let lower = word.to_lowercase();
+    let likeness = |known: &&str| strsim::jaro_winkler(&lower, &known.to_lowercase());
+    let best = known.into_iter().map(|known| (likeness(&known), known)).max_by(|a, b| a.0.total_cmp(&b.0))?;
+    (best.0 >= ALIKE).then_some(best.1)
+}
+
+/// "did you mean X?" before a list of what there is, or the list alone.
+fn did_you_mean(word: &str, known: &[&str], otherwise: &str) -> String {
+    match (closest(word, known.iter().copied()), known) {
+        (_, []) => otherwise.to_owned(),
+        (Some(meant), _) => format!("did you mean {meant}?"),
+        (None, known) => format!("write one of: {}", choices(known.iter().copied())),
+    }
 }
 
 /// Whether a duration may be zero.

@@ -1,4 +1,4 @@
-//! Whether a restore would go onto what was backed up.
+//! What may be restored into: nothing that was backed up, and only what holds data.
 
 use crate::shared::TypedObjectReference;
 
@@ -7,7 +7,7 @@ use crate::shared::TypedObjectReference;
 ///
 /// In doubt they are the same: a group that one side leaves out matches any, versions in a group are ignored, and kinds are
 /// compared without case. Two references of different kinds may still mean the same data (a workload and its claim); that
-/// takes look-ups, and the controller makes them.
+/// takes look-ups, see [`workload_of`] and [`claim_of_workload`].
 pub fn target_is_source(
     target: &TypedObjectReference,
     target_namespace: &str,
@@ -20,4 +20,83 @@ pub fn target_is_source(
         && target.kind.eq_ignore_ascii_case(&source.kind)
         && target.name == source.name
         && target.namespace_or(target_namespace) == source.namespace_or(source_namespace)
+}
+
+/// Kinds of the core group, none of which holds data of its own except claims.
+const CORE: [&str; 16] = [
+    "Binding",
+    "ConfigMap",
+    "Endpoints",
+    "Event",
+    "LimitRange",
+    "Namespace",
+    "Node",
+    "PersistentVolume",
+    "Pod",
+    "PodTemplate",
+    "ReplicationController",
+    "ResourceQuota",
+    "Secret",
+    "Service",
+    "ServiceAccount",
+    "ComponentStatus",
+];
+
+/// Whether an object of this kind may hold restored data, and if not, why.
+pub(super) fn holds_data(target: &TypedObjectReference) -> Result<(), String> {
+    let kind = target.kind.as_str();
+    let group = target.api_group.as_str();
+    let of_core = group.is_empty() || group == "core" || group == "v1";
+    let claim = "PersistentVolumeClaim";
+    if kind == claim && !of_core {
+        return Err(format!("no {claim} is of the group {group:?}, the core group is written \"\""));
+    }
+    let misspelled = kind != claim
+        && (kind.eq_ignore_ascii_case(claim) || kind.eq_ignore_ascii_case("PersistentVolumeClaims") || kind.eq_ignore_ascii_case("pvc"));
+    if misspelled {
+        return Err(format!("{kind:?} is no kind"));
+    }
+    if of_core && CORE.contains(&kind) {
+        return Err(format!("a {kind} holds no data that could be restored"));
+    }
+    if group.ends_with("kubestash.com") {
+        return Err(format!("a {kind} of {group} holds no data that could be restored"));
+    }
+    Ok(())
+}
+
+/// A workload whose claims are what a backup of it reads.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SourceClaims {
+    /// Kind of the workload.
+    pub kind: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Claims its pods name.
+    pub claims: Vec<String>,
+    /// Names of its claim templates; the claims of a StatefulSet are TEMPLATE-NAME-ORDINAL.
+    pub templates: Vec<String>,
+}
+
+/// Kind, namespace and name of the workload that a source reference means, if it means one whose claims can be looked up.
+pub fn workload_of<'a>(source: &'a TypedObjectReference, own: &'a str) -> Option<(&'a str, &'a str, &'a str)> {
+    let of_apps = source.api_group.is_empty() || source.api_group.split('/').next() == Some("apps");
+    let known = ["StatefulSet", "Deployment", "DaemonSet"].into_iter().find(|kind| source.kind.eq_ignore_ascii_case(kind));
+    known.filter(|_| of_apps && !source.name.is_empty()).map(|kind| (kind, source.namespace_or(own), source.name.as_str()))
+}
+
+/// Whether a target is a claim of this workload.
+pub fn claim_of_workload(target: &TypedObjectReference, own: &str, workload: &SourceClaims) -> bool {
+    if !target.kind.eq_ignore_ascii_case("PersistentVolumeClaim") || target.namespace_or(own) != workload.namespace {
+        return false;
+    }
+    let is_ordinal = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let from_template = |template: &String| {
+        let rest = target.name.strip_prefix(template.as_str()).and_then(|rest| rest.strip_prefix('-'));
+        let rest = rest.and_then(|rest| rest.strip_prefix(workload.name.as_str())).and_then(|rest| rest.strip_prefix('-'));
+        rest.is_some_and(is_ordinal)
+    };
+    workload.claims.contains(&target.name) || workload.templates.iter().any(from_template)
 }

@@ -1,12 +1,19 @@
 //! Objects looked up in memory, and the reviews an API server would send about them.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
-use backproof_api::{BackupBatch, BackupConfiguration, BackupVerifier, Repository, Snapshot, validate::Lookup};
+use backproof_api::{
+    Addon, BackupBatch, BackupConfiguration, BackupStorage, BackupVerificationSession, BackupVerifier, Function, Repository, Snapshot,
+    validate::{Access, Lookup, SourceClaims},
+};
 use backproof_webhook::source::{OwnInvoker, Source, is_succeeded, uses};
+use k8s_openapi::api::authentication::v1::UserInfo;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -42,7 +49,7 @@ impl Memory {
             return Lookup::Unknown("no answer".to_owned());
         }
         let object = &self.objects[key];
-        if object["metadata"]["name"] == name && object["metadata"]["namespace"] == namespace {
+        if object["metadata"]["name"] == name && object["metadata"]["namespace"].as_str().unwrap_or_default() == namespace {
             Lookup::Found(serde_json::from_value(object.clone()).unwrap())
         } else {
             Lookup::Missing
@@ -85,18 +92,58 @@ impl Source for Memory {
             if uses(invoker.view(), namespace, name) { vec![invoker] } else { Vec::new() }
         })
     }
+
+    async fn storage(&self, namespace: &str, name: &str) -> Lookup<BackupStorage> {
+        self.find("storage", namespace, name)
+    }
+
+    async fn storages(&self) -> Lookup<Vec<BackupStorage>> {
+        if self.silent { Lookup::Unknown("no answer".to_owned()) } else { Lookup::Found(Vec::new()) }
+    }
+
+    async fn repositories(&self) -> Lookup<Vec<Repository>> {
+        self.find("repository", "demo", "demo-storage").map(|repository| vec![repository])
+    }
+
+    async fn addon(&self, name: &str) -> Lookup<Addon> {
+        self.find("addon", "", name)
+    }
+
+    async fn function(&self, name: &str) -> Lookup<Function> {
+        self.find("function", "", name)
+    }
+
+    async fn unfinished(&self, namespace: &str) -> Lookup<Vec<BackupVerificationSession>> {
+        self.find("session", namespace, "freq-backup-demo-storage-1730194200").map(|session| vec![session])
+    }
+
+    async fn labels(&self, _: &str) -> Lookup<BTreeMap<String, String>> {
+        Lookup::Missing
+    }
+
+    async fn workload(&self, _: &str, _: &str, _: &str) -> Lookup<SourceClaims> {
+        Lookup::Missing
+    }
+
+    async fn permitted(&self, user: &UserInfo, _: &Access) -> Lookup<bool> {
+        if self.silent { Lookup::Unknown("no answer".to_owned()) } else { Lookup::Found(user.username.as_deref() != Some(STRANGER)) }
+    }
 }
+
+/// Who may do nothing elsewhere.
+pub(crate) const STRANGER: &str = "eve";
 
 /// A review as the API server sends it.
 pub(crate) fn review(operation: &str, object: &Value, old: Option<&Value>) -> Value {
     let kind = object["kind"].as_str().unwrap();
+    let group = object["apiVersion"].as_str().unwrap().split('/').next().unwrap();
     json!({
         "apiVersion": "admission.k8s.io/v1",
         "kind": "AdmissionReview",
         "request": {
             "uid": "705ab4f5-6393-11e8-b7cc-42010a800002",
-            "kind": {"group": "core.kubestash.com", "version": "v1alpha1", "kind": kind},
-            "resource": {"group": "core.kubestash.com", "version": "v1alpha1", "resource": kind.to_lowercase()},
+            "kind": {"group": group, "version": "v1alpha1", "kind": kind},
+            "resource": {"group": group, "version": "v1alpha1", "resource": kind.to_lowercase()},
             "name": object["metadata"]["name"],
             "namespace": object["metadata"]["namespace"],
             "operation": operation,

@@ -9,6 +9,7 @@ use axum::{
 };
 use backproof_webhook::{
     admit::{Admission, Judged},
+    judge::Allowed,
     metrics::Metrics,
     server::{self, Limits},
 };
@@ -16,10 +17,15 @@ use futures::stream;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
-use crate::memory::{Memory, review, world};
+use crate::memory::{Memory, STRANGER, review, world};
+
+/// What the chart's values allow in these tests.
+fn allowed() -> Allowed {
+    Allowed { unsafe_namespaces: Vec::new(), crossing: vec![("verify".to_owned(), "demo".to_owned())] }
+}
 
 fn service(cached: &Memory, live: &Memory) -> Router {
-    server::router(Admission::new(cached.clone(), live.clone()), Metrics::default(), Limits::default())
+    server::router(Admission::new(cached.clone(), live.clone(), allowed()), Metrics::default(), Limits::default())
 }
 
 async fn send(service: Router, path: &str, content_type: &str, body: impl Into<Body>) -> (StatusCode, String) {
@@ -30,33 +36,52 @@ async fn send(service: Router, path: &str, content_type: &str, body: impl Into<B
     (status, String::from_utf8(body.to_vec()).unwrap())
 }
 
+/// The object of a kind in the world.
+fn key(judged: Judged) -> &'static str {
+    match judged {
+        Judged::Session => "session",
+        Judged::Verifier => "verifier",
+        Judged::Configuration => "configuration",
+        Judged::Batch => "batch",
+        Judged::Restore => "restore",
+        Judged::Repository => "repository",
+        Judged::Snapshot => "snapshot",
+        Judged::Storage => "storage",
+        Judged::Addon => "addon",
+        Judged::Function => "function",
+    }
+}
+
 /// The `response` of a review's answer.
 async fn answer(service: Router, judged: Judged, review: &Value) -> Value {
-    let (status, body) = send(service, judged.path(), "application/json", review.to_string()).await;
+    let (status, body) = send(service, &judged.path(), "application/json", review.to_string()).await;
     assert_eq!(status, StatusCode::OK, "{body}");
     let body: Value = serde_json::from_str(&body).unwrap();
     assert_eq!((&body["apiVersion"], &body["kind"]), (&json!("admission.k8s.io/v1"), &json!("AdmissionReview")));
     body["response"].clone()
 }
 
-fn allowed() -> Value {
+fn let_in() -> Value {
     json!({"uid": "705ab4f5-6393-11e8-b7cc-42010a800002", "allowed": true, "status": {}})
 }
 
 #[tokio::test]
 async fn what_is_right_is_allowed_from_the_caches_alone() {
     let (cached, live) = (Memory::knowing(world()), Memory::knowing(world()));
-    for (judged, key) in [(Judged::Session, "session"), (Judged::Verifier, "verifier")] {
-        assert_eq!(answer(service(&cached, &live), judged, &review("CREATE", &world()[key], None)).await, allowed());
+    for judged in Judged::ALL {
+        let response = answer(service(&cached, &live), *judged, &review("CREATE", &world()[key(*judged)], None)).await;
+        assert_eq!((&response["allowed"], &response["status"]), (&json!(true), &json!({})), "{judged:?}");
     }
     assert!(cached.asked() > 0);
-    assert_eq!(live.asked(), 0);
+    let asked = live.asked();
+    assert_eq!(answer(service(&cached, &live), Judged::Session, &review("CREATE", &world()["session"], None)).await, let_in());
+    assert_eq!(live.asked(), asked);
 }
 
 #[tokio::test]
 async fn what_the_caches_do_not_know_yet_is_asked_for_before_it_is_refused() {
     let (cached, live) = (Memory::knowing(json!({})), Memory::knowing(world()));
-    assert_eq!(answer(service(&cached, &live), Judged::Session, &review("CREATE", &world()["session"], None)).await, allowed());
+    assert_eq!(answer(service(&cached, &live), Judged::Session, &review("CREATE", &world()["session"], None)).await, let_in());
     assert!(live.asked() > 0);
 }
 
@@ -116,7 +141,8 @@ async fn a_warning_goes_with_what_is_allowed() {
     let memory = Memory::knowing(world());
     let mut verifier = world()["verifier"].clone();
     verifier["spec"].as_object_mut().unwrap().remove("scheduler");
-    let mut expected = allowed();
+    verifier["spec"]["restoreOption"]["target"] = json!({"kind": "PersistentVolumeClaim", "name": "restored"});
+    let mut expected = let_in();
     expected["warnings"] =
         json!(["spec.scheduler: is missing; nothing is verified on a schedule, only when somebody creates a BackupVerificationSession"]);
     assert_eq!(answer(service(&memory, &memory), Judged::Verifier, &review("CREATE", &verifier, None)).await, expected);
@@ -162,15 +188,87 @@ async fn clean_up_and_changes_of_metadata_or_status_never_wait_for_us() {
     deleted["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
     deleted["spec"]["repository"] = json!("other");
     for new in [metadata, status, deleted] {
-        assert_eq!(answer(service(&silent, &silent), Judged::Session, &review("UPDATE", &new, Some(&old))).await, allowed());
+        assert_eq!(answer(service(&silent, &silent), Judged::Session, &review("UPDATE", &new, Some(&old))).await, let_in());
     }
     let mut sub_resource = review("UPDATE", &world()["session"], None);
     sub_resource["request"]["subResource"] = json!("status");
-    assert_eq!(answer(service(&silent, &silent), Judged::Session, &sub_resource).await, allowed());
+    assert_eq!(answer(service(&silent, &silent), Judged::Session, &sub_resource).await, let_in());
     let mut delete = review("DELETE", &old, Some(&old));
     delete["request"]["object"] = Value::Null;
-    assert_eq!(answer(service(&silent, &silent), Judged::Session, &delete).await, allowed());
+    assert_eq!(answer(service(&silent, &silent), Judged::Session, &delete).await, let_in());
     assert_eq!(silent.asked(), 0);
+}
+
+#[tokio::test]
+async fn who_writes_a_reference_must_have_the_access_it_stands_for() {
+    let memory = Memory::knowing(world());
+    let mut of_stranger = review("CREATE", &world()["verifier"], None);
+    of_stranger["request"]["userInfo"]["username"] = json!(STRANGER);
+    assert_eq!(
+        answer(service(&memory, &memory), Judged::Verifier, &of_stranger).await["status"]["message"],
+        "BackupVerifier demo/mysql-verifier: spec.restoreOption.target: eve may not create jobs.batch in namespace verify; restore into a \
+        namespace where you may, or have somebody write the verifier who may; see kubectl auth can-i"
+    );
+    // Somebody else wrote the reference; what this one changes is something else.
+    let mut slower = world()["verifier"].clone();
+    slower["spec"]["scheduler"]["schedule"] = json!("@daily");
+    let mut change = review("UPDATE", &slower, Some(&world()["verifier"]));
+    change["request"]["userInfo"]["username"] = json!(STRANGER);
+    assert_eq!(answer(service(&memory, &memory), Judged::Verifier, &change).await["allowed"], true);
+    // Sessions stand for no access: trigger and controller make them.
+    let mut session = review("CREATE", &world()["session"], None);
+    session["request"]["userInfo"]["username"] = json!(STRANGER);
+    assert_eq!(answer(service(&memory, &memory), Judged::Session, &session).await, let_in());
+}
+
+#[tokio::test]
+async fn what_belongs_to_others_is_let_in_when_nobody_answers() {
+    let silent = Memory::silent();
+    for judged in Judged::ALL {
+        let response = answer(service(&silent, &silent), *judged, &review("CREATE", &world()[key(*judged)], None)).await;
+        let ours = matches!(judged, Judged::Session | Judged::Verifier);
+        assert_eq!(response["allowed"], !ours, "{judged:?}: {response}");
+    }
+    let mut configuration = world()["configuration"].clone();
+    configuration["spec"]["sessions"] = json!("nightly");
+    assert_eq!(
+        answer(service(&silent, &silent), Judged::Configuration, &review("CREATE", &configuration, None)).await["warnings"],
+        json!([
+            "Backproof did not check this BackupConfiguration: it cannot be read: invalid type: string \"nightly\", expected a sequence"
+        ])
+    );
+}
+
+#[tokio::test]
+async fn a_deletion_is_warned_about_and_never_refused() {
+    let (memory, silent) = (Memory::knowing(world()), Memory::silent());
+    let delete = |judged: Judged| {
+        let mut delete = review("DELETE", &world()[key(judged)], Some(&world()[key(judged)]));
+        delete["request"]["object"] = Value::Null;
+        delete
+    };
+    for judged in Judged::ALL {
+        assert_eq!(answer(service(&silent, &silent), *judged, &delete(*judged)).await, let_in(), "{judged:?}");
+    }
+    let warnings = [
+        (
+            Judged::Verifier,
+            "metadata.name: is still named by BackupConfiguration demo/sample-backup; their backups are verified no more until one of this name exists again",
+        ),
+        (
+            Judged::Snapshot,
+            "metadata.name: is being verified by session demo/freq-backup-demo-storage-1730194200; without it that ends without a verdict",
+        ),
+        (
+            Judged::Storage,
+            "metadata.name: still holds Repository demo/demo-storage; their Snapshots can neither be verified nor restored without it",
+        ),
+    ];
+    for (judged, warning) in warnings {
+        let mut expected = let_in();
+        expected["warnings"] = json!([warning]);
+        assert_eq!(answer(service(&memory, &memory), judged, &delete(judged)).await, expected);
+    }
 }
 
 #[tokio::test]
@@ -201,7 +299,7 @@ async fn a_kind_that_is_not_served_here_is_the_configurations_fault() {
 #[tokio::test]
 async fn what_is_no_review_gets_a_plain_answer() {
     let memory = Memory::silent();
-    let path = Judged::Session.path();
+    let path = &Judged::Session.path();
     let nested = "[".repeat(100_000);
     let mut other_version = review("CREATE", &world()["session"], None);
     other_version["apiVersion"] = json!("admission.k8s.io/v1beta1");
@@ -239,7 +337,7 @@ async fn what_is_no_review_gets_a_plain_answer() {
 async fn a_body_beyond_the_limit_is_cut_off() {
     let memory = Memory::silent();
     let body = vec![b' '; Limits::default().body + 1];
-    let (status, _) = send(service(&memory, &memory), Judged::Session.path(), "application/json", body).await;
+    let (status, _) = send(service(&memory, &memory), &Judged::Session.path(), "application/json", body).await;
     assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
 }
 
@@ -247,8 +345,8 @@ async fn a_body_beyond_the_limit_is_cut_off() {
 async fn a_body_that_does_not_come_is_not_waited_for() {
     let limits = Limits { request: Duration::from_millis(100), ..Limits::default() };
     let memory = Memory::silent();
-    let service = server::router(Admission::new(memory.clone(), memory), Metrics::default(), limits);
+    let service = server::router(Admission::new(memory.clone(), memory, allowed()), Metrics::default(), limits);
     let body = Body::from_stream(stream::pending::<Result<Bytes, std::io::Error>>());
-    let (status, text) = send(service, Judged::Session.path(), "application/json", body).await;
+    let (status, text) = send(service, &Judged::Session.path(), "application/json", body).await;
     assert_eq!((status, text.as_str()), (StatusCode::REQUEST_TIMEOUT, "no answer within 0 s; try again\n"));
 }

@@ -11,6 +11,7 @@ use axum_server::Handle;
 use backproof_webhook::{
     admit::{Admission, Judged},
     certificate::{Material, Serving},
+    judge::Allowed,
     metrics::Metrics,
     server::{self, Limits},
 };
@@ -80,7 +81,7 @@ impl Connection {
 
 fn serve(serving: Arc<Serving>, port: u16) -> Handle<std::net::SocketAddr> {
     let memory = Memory::knowing(world());
-    let router = server::router(Admission::new(memory.clone(), memory), Metrics::default(), Limits::default());
+    let router = server::router(Admission::new(memory.clone(), memory, Allowed::default()), Metrics::default(), Limits::default());
     let handle = Handle::new();
     let server = server::bind(([127, 0, 0, 1], port).into(), server::tls(serving).unwrap(), Limits::default()).handle(handle.clone());
     tokio::spawn(server.serve(router.into_make_service()));
@@ -105,16 +106,16 @@ async fn a_renewed_certificate_is_served_without_a_restart() {
         let review = review("CREATE", &world()["session"], None);
         let allowed = |answer: Value| answer["response"]["allowed"] == true;
         let mut before = Connection::open(port, &old_bundle).unwrap();
-        assert!(allowed(before.post(Judged::Session.path(), &review)));
+        assert!(allowed(before.post(&Judged::Session.path(), &review)));
         // A replica that still serves the old certificate is trusted by the bundle after the rotation.
         assert!(Connection::open(port, &new_bundle).is_ok());
 
         serving.serve(&second).unwrap();
         let mut after = Connection::open(port, &new_bundle).unwrap();
         assert_ne!(before.certificate(), after.certificate());
-        assert!(allowed(after.post(Judged::Session.path(), &review)));
+        assert!(allowed(after.post(&Judged::Session.path(), &review)));
         // The connection from before goes on.
-        assert!(allowed(before.post(Judged::Session.path(), &review)));
+        assert!(allowed(before.post(&Judged::Session.path(), &review)));
         // Who trusts only the CA from before does not trust the new certificate.
         assert!(Connection::open(port, &old_bundle).is_err());
     });

@@ -25,6 +25,10 @@ const DEPTH_LIMIT: usize = 2048;
 /// Longest path, without the ending NUL.
 const PATH_LIMIT: usize = 4095;
 
+/// What to do about a backup of a volume that Backproof restored to before.
+const MARKER_BACKED_UP: &str = "a target holds Backproof's own marker under that name, so this one cannot be restored and proven. It most likely \
+     came into the backup with a volume that Backproof restored to: leave it out there (restic backup --exclude .backproof.json) and back up anew";
+
 /// What walking needs.
 pub(crate) struct Walk<'a> {
     pub(crate) repository: &'a mut Repository,
@@ -173,7 +177,8 @@ impl Walk<'_> {
                 continue;
             }
             if open.entry == ROOT && name == MARKER.as_bytes() {
-                refuse(plan, Cause::NotCovered, "it has the name of the marker that a target holds, so it was not restored");
+                // Not known to be bad, and not proven either.
+                refuse(plan, Cause::TargetFault, MARKER_BACKED_UP);
                 continue;
             }
             let kind = match kind_of(&node) {

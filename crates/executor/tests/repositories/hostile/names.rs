@@ -11,6 +11,9 @@ use crate::support::forge::{Forge, Holds, dir_node, file_node, link_node};
 
 const INVALID: &[Cause] = &[Cause::TreeInvalid, Cause::TreeDamaged];
 
+/// What has the name of the target's own marker can neither be written nor be called bad.
+const MARKER: &[Cause] = &[Cause::TargetFault];
+
 pub(super) fn traps() -> Vec<Trap> {
     vec![
         trap("a name with a slash", |forge, _| named(forge, "below/evil"), Red(INVALID)),
@@ -39,7 +42,9 @@ pub(super) fn traps() -> Vec<Trap> {
         trap("a name longer than the file system takes", |forge, _| named(forge, &"n".repeat(300)), Open(&[Cause::TargetFault])),
         trap("names that are no UTF-8", |forge, _| named(forge, "a\\xffb"), Green(&[(b"a\xffb", Some(b"evil"))])),
         trap("a name that only looks like an escape", |forge, _| named(forge, "a\\\\x2fb"), Green(&[(b"a\\x2fb", Some(b"evil"))])),
-        trap("a link in the place of our own marker", |forge, _| marker_link(forge), Green(&[(b"x", Some(b"evil"))])),
+        trap("a link in the place of our own marker", |forge, _| marker_link(forge), Open(MARKER)),
+        trap("nothing but a file in the place of our own marker", |forge, _| named(forge, ".backproof.json"), Open(MARKER)),
+        trap("a directory in the place of our own marker", |forge, _| directory(forge, ".backproof.json", "below"), Open(MARKER)),
     ]
 }
 

@@ -25,7 +25,7 @@ use crate::{BAD_USAGE, store::Location};
 
 /// Arguments of `restore`. The password comes from RESTIC_PASSWORD, or from the file of that name in
 /// BACKPROOF_ENCRYPTION_DIR; storage credentials from the providers' usual environment, or from files in
-/// BACKPROOF_STORAGE_DIR.
+/// BACKPROOF_STORAGE_DIR. An object store that does not answer is asked again for BACKPROOF_STORAGE_PATIENCE seconds (60).
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Args {
     /// Where the repository lies: file:///DIR, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX.

@@ -6,15 +6,18 @@ use futures::StreamExt as _;
 use object_store::{BackoffConfig, GetOptions, GetRange, ObjectStore, RetryConfig, path::Path};
 use tokio::runtime::Runtime;
 
-use super::{File, Folder, Listed, StoreError, WHOLE_FILE_LIMIT};
+use super::{
+    File, Folder, Listed, StoreError, WHOLE_FILE_LIMIT,
+    patience::{Failure, Patience},
+};
 use crate::repo::Id;
 
-/// Bounded, so that a storage that does not answer ends the run in about a minute.
+/// For hiccups only: a storage that stays away is waited for with [`Patience`], which tells so.
 pub(super) fn retries() -> RetryConfig {
     RetryConfig {
-        backoff: BackoffConfig { init_backoff: Duration::from_millis(200), max_backoff: Duration::from_secs(8), base: 2. },
-        max_retries: 6,
-        retry_timeout: Duration::from_secs(45),
+        backoff: BackoffConfig { init_backoff: Duration::from_millis(100), max_backoff: Duration::from_secs(1), base: 2. },
+        max_retries: 2,
+        retry_timeout: Duration::from_secs(10),
     }
 }
 
@@ -23,11 +26,12 @@ pub(crate) struct Bucket {
     objects: Arc<dyn ObjectStore>,
     prefix: Path,
     runtime: Runtime,
+    patience: Patience,
 }
 
 impl Bucket {
     pub(super) fn new(objects: Arc<dyn ObjectStore>, prefix: Path, runtime: Runtime) -> Self {
-        Self { objects, prefix, runtime }
+        Self { objects, prefix, runtime, patience: Patience::from_env() }
     }
 
     fn locate(&self, place: &str) -> Path {
@@ -35,6 +39,18 @@ impl Bucket {
     }
 
     pub(super) fn list(&self, folder: Folder) -> Result<Vec<Listed>, StoreError> {
+        self.patience.ask(folder.name(), || self.list_once(folder).map_err(failure))
+    }
+
+    pub(super) fn get(&self, file: File) -> Result<Vec<u8>, StoreError> {
+        self.patience.ask(&file.path(), || self.get_once(file).map_err(failure))
+    }
+
+    pub(super) fn get_range(&self, file: File, offset: u64, buffer: &mut [u8]) -> Result<(), StoreError> {
+        self.patience.ask(&file.path(), || self.get_range_once(file, offset, buffer).map_err(failure))
+    }
+
+    fn list_once(&self, folder: Folder) -> Result<Vec<Listed>, StoreError> {
         let place = folder.name();
         let prefix = self.locate(place);
         self.runtime.block_on(async {
@@ -51,7 +67,7 @@ impl Bucket {
         })
     }
 
-    pub(super) fn get(&self, file: File) -> Result<Vec<u8>, StoreError> {
+    fn get_once(&self, file: File) -> Result<Vec<u8>, StoreError> {
         let path = file.path();
         self.runtime.block_on(async {
             let answer =
@@ -71,7 +87,7 @@ impl Bucket {
         })
     }
 
-    pub(super) fn get_range(&self, file: File, offset: u64, buffer: &mut [u8]) -> Result<(), StoreError> {
+    fn get_range_once(&self, file: File, offset: u64, buffer: &mut [u8]) -> Result<(), StoreError> {
         let path = file.path();
         let expected = buffer.len() as u64;
         let options = GetOptions { range: Some(GetRange::Bounded(offset..offset + expected)), ..GetOptions::default() };
@@ -111,6 +127,24 @@ fn classify(path: &str, error: &object_store::Error) -> StoreError {
         return StoreError::Refused { path, text };
     }
     StoreError::Unreachable { path, text }
+}
+
+/// Whether the same question may be answered another time: not where the storage said that the question is wrong.
+fn failure(error: StoreError) -> Failure {
+    let wrong = |text: &str| {
+        let answers = ["NoSuchBucket", "ContainerNotFound", "redirect without LOCATION", "non-2xx status code: 4"];
+        let busy = ["status code: 408", "status code: 429"];
+        answers.iter().any(|answer| text.contains(answer)) && !busy.iter().any(|answer| text.contains(answer))
+    };
+    let may_pass = match &error {
+        StoreError::Unreachable { text, .. } => !wrong(text),
+        StoreError::NotFound { .. }
+        | StoreError::NotReadable { .. }
+        | StoreError::Refused { .. }
+        | StoreError::Short { .. }
+        | StoreError::Strange { .. } => false,
+    };
+    Failure { error, may_pass }
 }
 
 /// Most characters of what a storage says; some send pages.

@@ -6,6 +6,7 @@
 mod cloud;
 mod local;
 mod open;
+mod patience;
 
 pub(crate) use open::{Location, storage_secrets};
 

@@ -116,6 +116,11 @@ impl Server {
 
 /// Restores by hand from `url` at the server on `port`, into a new directory.
 fn restore(port: u16, url: &str, secret: &str, target: &Path) -> Report {
+    patient_restore(port, url, secret, target, 2).0
+}
+
+/// The same, where a storage that does not answer is waited for so many seconds. Tells the log as well.
+fn patient_restore(port: u16, url: &str, secret: &str, target: &Path, seconds: u32) -> (Report, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_backproof-executor"))
         .args(["restore", "--repository", url, "--snapshot", "latest", "--report=-", "--target"])
         .arg(target)
@@ -126,11 +131,12 @@ fn restore(port: u16, url: &str, secret: &str, target: &Path) -> Report {
         .env("AWS_ACCESS_KEY_ID", ACCESS)
         .env("AWS_SECRET_ACCESS_KEY", secret)
         .env("RESTIC_PASSWORD", PASSWORD)
+        .env("BACKPROOF_STORAGE_PATIENCE", seconds.to_string())
         .stdin(Stdio::null())
         .output()
         .expect("starting the executor");
-    let text = String::from_utf8_lossy(&output.stdout);
-    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}\n{}", String::from_utf8_lossy(&output.stderr)))
+    let (text, log) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    (serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}\n{log}")), log.into_owned())
 }
 
 const URL: &str = "s3://bucket/backups/sample";
@@ -184,13 +190,30 @@ fn what_the_storage_refuses_or_lacks_is_no_defect() {
 }
 
 #[test]
-fn a_server_that_does_not_answer_is_no_defect() {
+fn a_server_that_does_not_answer_is_waited_for_and_no_defect() {
     let nobody = free_port();
     let scratch = tempfile::tempdir().expect("a directory");
     let started = Instant::now();
-    let report = restore(nobody, URL, SECRET, &scratch.path().join("target"));
+    let (report, log) = patient_restore(nobody, URL, SECRET, &scratch.path().join("target"), 3);
+    let took = started.elapsed();
     assert_eq!((report.outcome, report.cause), (Verdict::Inconclusive, Some(Cause::StorageUnreachable)), "{report:?}");
-    assert!(started.elapsed() < Duration::from_secs(300), "it took {:?}", started.elapsed());
+    assert!(took >= Duration::from_secs(3) && took < Duration::from_secs(60), "it took {took:?}");
+    let waiting = log.lines().filter(|line| line.contains(r#""step":"waiting""#)).count();
+    assert!((1..=4).contains(&waiting), "{log}");
+}
+
+#[test]
+fn a_server_that_comes_back_is_used() {
+    let (server, source) = Server::start().with_repository();
+    let (port, behind, target) = (free_port(), server.port, server.scratch.path().join("target"));
+    std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_secs(2));
+        cutting_proxy_at(port, behind, Cut::EachConnectionAfter(usize::MAX));
+    });
+    let (report, log) = patient_restore(port, URL, SECRET, &target, 60);
+    assert_eq!((report.outcome, report.cause), (Verdict::Verified, None), "{report:?}");
+    assert_eq!(listing::difference(&source, &listing::restored(&target)), Vec::<String>::new());
+    assert!(log.contains(r#""step":"waiting""#), "{log}");
 }
 
 /// A cut alone is mended by asking again for the rest; a storage that stays away is not.
@@ -213,7 +236,11 @@ enum Cut {
 
 /// Passes bytes on and cuts. Its threads end with the test's process.
 fn cutting_proxy(server: u16, cut: Cut) -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+    cutting_proxy_at(0, server, cut)
+}
+
+fn cutting_proxy_at(port: u16, server: u16, cut: Cut) -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", port)).expect("a port");
     let port = listener.local_addr().expect("a port").port();
     let all = Arc::new(AtomicUsize::new(0));
     std::thread::spawn(move || {

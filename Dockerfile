@@ -19,6 +19,7 @@ RUN mkdir -p /image/bin /image/etc/ssl/certs /image/tmp \
  && cp target/x86_64-unknown-linux-musl/release/backproof-controller \
        target/x86_64-unknown-linux-musl/release/backproof-webhook \
        target/x86_64-unknown-linux-musl/release/backproof-executor /image/bin/ \
+ && strip --strip-all /image/bin/backproof-* \
  && cp /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/ \
  && printf 'root:x:0:0:root:/:/sbin/nologin\nnobody:x:65534:65534:nobody:/:/sbin/nologin\n' >/image/etc/passwd \
  && printf 'root:x:0:\nnogroup:x:65534:\n' >/image/etc/group

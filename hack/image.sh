@@ -4,7 +4,7 @@
 #   image.sh restic   localhost/backproof/restic:dev      busybox and Debian's restic, for demo and tests
 #   image.sh pause    localhost/backproof/pause:dev       what holds a pod's namespaces
 #   image.sh coredns  localhost/backproof/coredns:dev     the cluster's DNS
-# The same inputs give the same bytes: entries sorted, times and owners fixed, nothing compressed.
+# The same inputs give the same bytes: entries sorted, times and owners fixed, and gzip told to note neither name nor time.
 # shellcheck source=hack/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
@@ -27,16 +27,19 @@ add_blob() {
 # archive NAME ROOT USER ENTRYPOINT ENV OUT: the directory ROOT as the only layer of image NAME.
 # ENTRYPOINT and ENV are JSON arrays.
 archive() {
-  local name=$1 root=$2 user=$3 entrypoint=$4 env=$5 out=$6 layout work layer config manifest
+  local name=$1 root=$2 user=$3 entrypoint=$4 env=$5 out=$6 layout work layer diff config manifest
   work=$(mktemp -d "$out.XXXXXX")
   layout=$work/layout
   mkdir -p "$layout/blobs/sha256"
-  pack "$root" >"$work/layer"
+  pack "$root" >"$work/plain"
+  diff=$(sha256sum "$work/plain" | cut -d ' ' -f 1)
+  gzip --no-name -6 <"$work/plain" >"$work/layer"
+  rm "$work/plain"
   layer=$(add_blob "$layout" "$work/layer")
-  printf '{"architecture":"amd64","os":"linux","created":"1970-01-01T00:00:00Z","config":{"User":"%s","Entrypoint":%s,"Env":%s,"WorkingDir":"/"},"rootfs":{"type":"layers","diff_ids":["%s"]},"history":[{"created":"1970-01-01T00:00:00Z","created_by":"hack/image.sh"}]}' \
-    "$user" "$entrypoint" "$env" "${layer% *}" >"$work/config"
+  printf '{"architecture":"amd64","os":"linux","created":"1970-01-01T00:00:00Z","config":{"User":"%s","Entrypoint":%s,"Env":%s,"WorkingDir":"/"},"rootfs":{"type":"layers","diff_ids":["sha256:%s"]},"history":[{"created":"1970-01-01T00:00:00Z","created_by":"hack/image.sh"}]}' \
+    "$user" "$entrypoint" "$env" "$diff" >"$work/config"
   config=$(add_blob "$layout" "$work/config")
-  printf '{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"%s","size":%s},"layers":[{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"%s","size":%s}]}' \
+  printf '{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"%s","size":%s},"layers":[{"mediaType":"application/vnd.oci.image.layer.v1.tar+gzip","digest":"%s","size":%s}]}' \
     "${config% *}" "${config#* }" "${layer% *}" "${layer#* }" >"$work/manifest"
   manifest=$(add_blob "$layout" "$work/manifest")
   printf '{"imageLayoutVersion":"1.0.0"}' >"$layout/oci-layout"
@@ -63,7 +66,9 @@ fill_core() {
   local program
   base "$1"
   for program in "${PROGRAMS[@]}"; do
-    install -m 755 "$CARGO_TARGET_DIR/x86_64-unknown-linux-musl/release/$program" "$1/bin/$program"
+    # Symbols are a quarter of the bytes and serve nobody in a pod: a report names the place of a panic without them.
+    strip --strip-all -o "$1/bin/$program" "$CARGO_TARGET_DIR/x86_64-unknown-linux-musl/release/$program"
+    chmod 755 "$1/bin/$program"
   done
 }
 

@@ -13,6 +13,10 @@ const MAC: usize = 16;
 /// How many bytes longer sealed bytes are than plain ones.
 pub(crate) const OVERHEAD: usize = NONCE + MAC;
 
+/// Bytes that the password function may use at a time by computing several of its `p` parts together. restic takes 32 MiB
+/// for each.
+const TOGETHER: u64 = 64 << 20;
+
 /// A repository's key, or one derived from a password.
 #[derive(Clone)]
 pub(crate) struct Key(Aes256CtrPoly1305Aes);
@@ -26,6 +30,9 @@ pub(crate) enum KdfError {
     /// More work or memory than any backup tool asks for.
     #[error("scrypt parameters N={0}, r={1}, p={2} are not ones a backup tool writes")]
     Parameters(u64, u64, u64),
+    /// The system gives no threads.
+    #[error("the password function cannot be computed: {0}")]
+    Threads(String),
 }
 
 impl Key {
@@ -69,7 +76,12 @@ fn stretch(password: &[u8], salt: &[u8], (n, r, p): (u64, u64, u64), out: &mut [
     let log_n = u8::try_from(n.trailing_zeros()).map_err(|_| refused())?;
     let (r, p) = (u32::try_from(r).map_err(|_| refused())?, u32::try_from(p).map_err(|_| refused())?);
     let params = scrypt::Params::new(log_n, r, p).map_err(|_| refused())?;
-    scrypt::scrypt(password, salt, &params, out).map_err(|_| refused())
+    let cores = std::thread::available_parallelism().map_or(1, usize::from) as u64;
+    let threads = u64::from(p).min(cores).min(TOGETHER / memory.max(1)).max(1);
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(usize::try_from(threads).unwrap_or(1)).build();
+    pool.map_err(|error| KdfError::Threads(error.to_string()))?
+        .install(|| scrypt::scrypt(password, salt, &params, out))
+        .map_err(|_| refused())
 }
 
 /// A short fingerprint of a password, salted with the repository's id: equal passwords are recognised, none is revealed.

@@ -29,6 +29,13 @@ impl Copy {
         self.raw.map(Into::into)
     }
 
+    /// One of a blob of so many plain bytes.
+    #[cfg(test)]
+    pub(crate) fn of_length(plain: usize) -> Self {
+        let raw = u32::try_from(plain).ok().and_then(std::num::NonZeroU32::new);
+        Self { kind: BlobKind::Data, id: Id::default(), pack: 0, offset: 0, length: 0, raw }
+    }
+
     /// Plain bytes.
     pub(crate) fn plain(&self) -> u64 {
         plain_length(self.length, self.raw())

@@ -17,7 +17,7 @@ mod snapshots;
 pub(crate) use blob::{BlobFault, Decoder};
 pub(crate) use crypto::fingerprint;
 pub(crate) use format::{BlobKind, ExtendedAttribute, Node, Snapshot, Tree};
-pub(crate) use id::Id;
+pub(crate) use id::{Hasher, Id};
 pub(crate) use index::Copy;
 pub(crate) use locks::Again;
 pub(crate) use names::parse as parse_name;

@@ -41,6 +41,22 @@ pub(crate) struct Repository {
     /// What is wrong with index files; whether that matters shows when blobs are looked up.
     pub(crate) damaged_indexes: Vec<Finding>,
     packs: HashMap<Id, u64>,
+    /// How it was opened.
+    pub(crate) unlocked: Unlocked,
+}
+
+/// The password that opened a repository, and the repository's id.
+#[derive(Clone)]
+pub(crate) struct Unlocked {
+    password: Vec<u8>,
+    id: String,
+}
+
+impl Unlocked {
+    /// The password's fingerprint for this repository. It takes as long to compute as a password function must.
+    pub(crate) fn fingerprint(&self) -> String {
+        crypto::fingerprint(&self.password, &self.id)
+    }
 }
 
 /// What the listing says about a pack.
@@ -71,7 +87,6 @@ impl Repository {
             let detail = format!("its format version is {}; this executor knows 1 and 2", config.version);
             return Err(Finding { kind: Cause::UnsupportedRepository, path: "config".to_owned(), detail });
         }
-        facts.password_fingerprint = crypto::fingerprint(&opened.password, &config.id);
         Ok(Self {
             store,
             key: opened.key,
@@ -79,6 +94,7 @@ impl Repository {
             index_files: BTreeSet::new(),
             damaged_indexes: Vec::new(),
             packs: HashMap::new(),
+            unlocked: Unlocked { password: opened.password, id: config.id },
         })
     }
 

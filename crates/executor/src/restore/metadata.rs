@@ -76,20 +76,29 @@ impl Metadata {
     /// Everything an open file or directory takes. The mode comes after the owner, whose change clears bits, and after the
     /// attributes, which a read-only mode would refuse; the times last.
     pub(crate) fn apply(&self, fd: BorrowedFd<'_>, entry: &Entry, mode: u16, shown: &dyn Fn() -> String) -> Result<(), Errno> {
-        if let Some((uid, gid)) = self.owner_to_set(entry) {
+        // Each change makes the file system write the entry anew: only what differs is changed.
+        let found = rustix::fs::fstat(fd)?;
+        let mut changed = false;
+        if let Some((uid, gid)) = self.owner_to_set(entry)
+            && (uid.is_some_and(|uid| uid.as_raw() != found.st_uid) || gid.is_some_and(|gid| gid.as_raw() != found.st_gid))
+        {
+            changed = true;
             // Whether it holds is seen when the target is read back.
             let _ = rustix::fs::fchown(fd, uid, gid);
         }
         for attribute in entry.extra.iter().flat_map(|extra| &extra.attributes) {
             let value = attribute.value.as_deref().unwrap_or_default();
+            changed = true;
             if rustix::fs::fsetxattr(fd, attribute.name.as_str(), value, XattrFlags::empty()).is_err() {
                 self.not_applied(NotApplied::Attributes, shown);
             }
         }
         let special = mode & 0o7000;
-        match rustix::fs::fchmod(fd, Mode::from_raw_mode(u32::from(mode))) {
-            Err(Errno::PERM) if special != 0 => rustix::fs::fchmod(fd, Mode::from_raw_mode(u32::from(mode & 0o777)))?,
-            other => other?,
+        if changed || found.st_mode & 0o7777 != u32::from(mode) {
+            match rustix::fs::fchmod(fd, Mode::from_raw_mode(u32::from(mode))) {
+                Err(Errno::PERM) if special != 0 => rustix::fs::fchmod(fd, Mode::from_raw_mode(u32::from(mode & 0o777)))?,
+                other => other?,
+            }
         }
         if let Some(times) = times(entry) {
             rustix::fs::futimens(fd, &times)?;

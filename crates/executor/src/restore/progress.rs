@@ -46,6 +46,9 @@ pub(crate) struct Progress {
     objects_total: AtomicU64,
     pub(crate) bytes: AtomicU64,
     bytes_total: AtomicU64,
+    /// What was read back; that begins while others are written.
+    read_objects: AtomicU64,
+    read_bytes: AtomicU64,
 }
 
 impl Progress {
@@ -66,12 +69,22 @@ impl Progress {
         self.bytes.fetch_add(bytes, Relaxed);
     }
 
+    /// Counts one object that was read back, and its bytes.
+    pub(crate) fn read(&self, objects: u64, bytes: u64) {
+        self.read_objects.fetch_add(objects, Relaxed);
+        self.read_bytes.fetch_add(bytes, Relaxed);
+    }
+
     fn line(&self) -> String {
-        let step = STEPS.get(usize::from(self.step.load(Relaxed))).map_or("", |(_, name)| name);
+        let step = STEPS.get(usize::from(self.step.load(Relaxed)));
+        let (objects, bytes) = match step {
+            Some((Step::ReadBack, _)) => (&self.read_objects, &self.read_bytes),
+            Some(_) | None => (&self.objects, &self.bytes),
+        };
         let value = serde_json::json!({
-            "step": step,
-            "objects": self.objects.load(Relaxed), "objectsTotal": self.objects_total.load(Relaxed),
-            "bytes": self.bytes.load(Relaxed), "bytesTotal": self.bytes_total.load(Relaxed),
+            "step": step.map_or("", |(_, name)| name),
+            "objects": objects.load(Relaxed), "objectsTotal": self.objects_total.load(Relaxed),
+            "bytes": bytes.load(Relaxed), "bytesTotal": self.bytes_total.load(Relaxed),
         });
         serde_json::json!({ "progress": value }).to_string()
     }
@@ -102,8 +115,9 @@ mod tests {
     #[test]
     fn a_line_is_one_json_document() {
         let progress = Progress::default();
+        progress.read(1, 30);
         progress.begin(Step::ReadBack, 3, 100);
-        progress.count(1, 40);
+        progress.read(0, 10);
         let line: serde_json::Value = serde_json::from_str(&progress.line()).unwrap();
         assert_eq!(
             line,

@@ -19,7 +19,7 @@ use super::{
     metadata::Metadata,
     plan::{Destinations, Kind, Plan, count_of},
     progress::Step,
-    readback,
+    readback::{self, Reading, Stretches},
     reporting::Run,
     tree::Walk,
     write::{BROKEN, FAILED, Hand, LEFT_OUT, Writer},
@@ -40,6 +40,19 @@ pub(super) fn restore(args: &Args, location: &Location, run: &Run) -> Result<(),
     let store = location.open(storage_secrets().as_ref())?;
     let effort = Effort { readers: args.readers.map_or_else(|| store.readers(), usize::from), memory: args.memory << 20 };
     let mut repository = open(store, &passwords, run)?;
+    let unlocked = repository.unlocked.clone();
+    std::thread::scope(|scope| {
+        // It takes its time, and only the report waits for it.
+        scope.spawn(move || {
+            let fingerprint = unlocked.fingerprint();
+            run.facts(|facts| facts.repository.get_or_insert_default().password_fingerprint = fingerprint);
+        });
+        restore_from(&mut repository, args, effort, run)
+    })
+}
+
+/// From an open repository to the last finding.
+fn restore_from(repository: &mut Repository, args: &Args, effort: Effort, run: &Run) -> Result<(), Finding> {
     let (id, snapshot) = repository.snapshot(&args.snapshot)?;
     run.facts(|facts| {
         facts.snapshot = Some(SnapshotFacts {
@@ -55,7 +68,7 @@ pub(super) fn restore(args: &Args, location: &Location, run: &Run) -> Result<(),
     repository.load_index()?;
     let stop = Stop::default();
     let mut walk = Walk {
-        repository: &mut repository,
+        repository,
         snapshot: id,
         effort,
         findings: &run.findings,
@@ -71,30 +84,49 @@ pub(super) fn restore(args: &Args, location: &Location, run: &Run) -> Result<(),
         let detail = "the snapshot holds no entry at all. If that is right, set allowEmpty in the BackupVerifier (by hand: --allow-empty)";
         run.findings.add(Cause::EmptySnapshot, "/", detail);
     }
-    let (pieces, missing) = find_blobs(&mut repository, &mut plan, id, run, &mut packs)?;
-    probe(&repository, &packs)?;
-    note_unneeded(&mut repository, &packs, &run.findings);
+    let (pieces, missing) = find_blobs(repository, &mut plan, id, run, &mut packs)?;
+    probe(repository, &packs)?;
+    note_unneeded(repository, &packs, &run.findings);
     repository.look_at_locks(Timestamp::now(), &run.findings);
     repository.look_at_other_snapshots(id, &run.findings);
     if stop.is_set() {
         return Ok(());
     }
-
     run.progress.begin(Step::Wipe, 0, 0);
     target.prepare(&claim, &tenure, &|| run.progress.count(1, 0))?;
-    let granularity = readback::granularity(&target);
+    fill(repository, (&plan, &target, &stop), (pieces, &missing), (args.read_back, effort), id, run)
+}
+
+/// Writes everything to the target and reads it back.
+fn fill(
+    repository: &mut Repository,
+    (plan, target, stop): (&Plan, &Target, &Stop),
+    (pieces, missing): (Vec<Piece>, &[Missing]),
+    (mode, effort): (ReadBack, Effort),
+    snapshot: Id,
+    run: &Run,
+) -> Result<(), Finding> {
+    let granularity = readback::granularity(target);
     let lengths: Vec<Option<u64>> = plan.blobs.iter().map(|blob| blob.copy.map(|copy| copy.plain())).collect();
-    let destinations = Destinations::new(&plan, &lengths);
+    let destinations = Destinations::new(plan, &lengths);
     let metadata = Metadata::new();
-    let writer =
-        Writer::new(&plan, &destinations, &target, (&run.findings, &stop), &run.progress, &metadata, args.read_back != ReadBack::Off);
-    compare_sizes(&plan, &lengths, &writer, run);
-    write(&mut repository, &writer, pieces, &missing, effort, id)?;
-    if !stop.is_set() && args.read_back != ReadBack::Off {
+    let stretches = Stretches::new(plan, &lengths, mode);
+    let writer = Writer::new(plan, &destinations, target, (&run.findings, stop), &run.progress, &metadata, &stretches);
+    compare_sizes(plan, &lengths, &writer, run);
+    let reading = Reading::new(&writer, &stretches, mode, granularity);
+    let threads = effort.readers.min(8);
+    std::thread::scope(|scope| {
+        reading.start(scope, threads);
+        let written = write(repository, &writer, pieces, missing, effort, snapshot);
+        // However it ended: who reads back waits for it.
+        stretches.close();
+        written
+    })?;
+    if !stop.is_set() && mode != ReadBack::Off {
         run.progress.begin(Step::Sync, 0, 0);
-        rustix::fs::syncfs(target.root()).map_err(|errno| target_lost(&target, errno))?;
+        rustix::fs::syncfs(target.root()).map_err(|errno| target.lost(errno))?;
     }
-    prove(args, &writer, granularity, effort, run)
+    prove(&writer, &reading, mode, threads, run)
 }
 
 fn open(store: Store, passwords: &[Vec<u8>], run: &Run) -> Result<Repository, Finding> {
@@ -207,6 +239,7 @@ fn write(
         pieces = found;
     }
     drop(hand);
+    writer.stretches.close();
     writer.names_and_links();
     writer.directory_metadata();
     Ok(())
@@ -239,8 +272,8 @@ fn needed_by(writer: &Writer<'_>, blob: u32) -> String {
     format!("{}{more}", shown.join(", "))
 }
 
-/// Reads the target again and adds up what that proves.
-fn prove(args: &Args, writer: &Writer<'_>, granularity: i128, effort: Effort, run: &Run) -> Result<(), Finding> {
+/// Reads the rest of the target again and adds up what everything that was read proves.
+fn prove(writer: &Writer<'_>, reading: &Reading<'_>, mode: ReadBack, threads: usize, run: &Run) -> Result<(), Finding> {
     let mut expected = Counts::default();
     let mut restored = Counts::default();
     for (number, entry) in writer.plan.numbered() {
@@ -256,14 +289,14 @@ fn prove(args: &Args, writer: &Writer<'_>, granularity: i128, effort: Effort, ru
     let mut equal = Counts::default();
     if !writer.stop.is_set() {
         run.progress.begin(Step::ReadBack, restored.files + restored.directories, restored.bytes);
-        equal = readback::read_back(writer, args.read_back, granularity, effort.readers.min(8));
+        equal = reading.rest(threads);
         run.facts(|facts| facts.read_back = equal);
         if writer.closed_directories() {
-            rustix::fs::syncfs(writer.target.root()).map_err(|errno| target_lost(writer.target, errno))?;
+            rustix::fs::syncfs(writer.target.root()).map_err(|errno| writer.target.lost(errno))?;
         }
     }
     writer.metadata.report(&run.findings);
-    if args.read_back != ReadBack::Full {
+    if mode != ReadBack::Full {
         let detail = "not everything was read back from the target, so nothing is proven; use --read-back full";
         run.findings.add(Cause::ReadBackIncomplete, "", detail);
     } else if run.findings.judge().verdict == Verdict::Verified && (restored != expected || equal != expected) {
@@ -272,12 +305,4 @@ fn prove(args: &Args, writer: &Writer<'_>, granularity: i128, effort: Effort, ru
         run.findings.add(Cause::Internal, "", &detail);
     }
     Ok(())
-}
-
-fn target_lost(target: &Target, errno: rustix::io::Errno) -> Finding {
-    Finding {
-        kind: crate::target::cause_of(errno),
-        path: target.shown(),
-        detail: format!("the target could not write everything to its disk: {errno}"),
-    }
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{Advice, AtFlags, FileType, Mode, OFlags},
+    fs::{AtFlags, FileType, Mode, OFlags},
     io::Errno,
 };
 
@@ -17,14 +17,12 @@ use super::{
     metadata::{Metadata, NotApplied},
     plan::{Destinations, Entry, Kind, Plan, ROOT, UNKNOWN},
     progress::Progress,
+    readback::Stretches,
 };
 use crate::target::{Target, cause_of, is_lasting};
 
 /// Runs of zeros of this length become holes.
 const HOLE: usize = 16 << 10;
-
-/// Pieces of this length are worth telling the kernel about.
-const FLUSH: u64 = 256 << 10;
 
 /// Part of the content is missing or zero, so that the length must be set.
 const HOLES: u8 = 1;
@@ -44,8 +42,8 @@ pub(crate) struct Writer<'a> {
     pub(crate) stop: &'a Stop,
     pub(crate) progress: &'a Progress,
     pub(crate) metadata: &'a Metadata,
-    /// Whether what is written is to reach the disk soon, as it will be read from there.
-    flush: bool,
+    /// Where what is written is handed over to be read back.
+    pub(crate) stretches: &'a Stretches,
     /// For each entry, how many of its blobs are still to come.
     left: Vec<AtomicU32>,
     /// For each entry, what became of it.
@@ -64,11 +62,11 @@ impl<'a> Writer<'a> {
         (findings, stop): (&'a Findings, &'a Stop),
         progress: &'a Progress,
         metadata: &'a Metadata,
-        flush: bool,
+        stretches: &'a Stretches,
     ) -> Self {
         let left = plan.entries.iter().map(|entry| AtomicU32::new(entry.content.end - entry.content.start)).collect();
         let states = plan.entries.iter().map(|_| AtomicU8::new(0)).collect();
-        Self { plan, destinations, target, findings, stop, progress, metadata, flush, left, states }
+        Self { plan, destinations, target, findings, stop, progress, metadata, stretches, left, states }
     }
 
     pub(crate) fn state(&self, number: u32) -> u8 {
@@ -95,7 +93,10 @@ impl<'a> Writer<'a> {
     }
 
     fn create(&self, number: u32) -> Result<OwnedFd, Errno> {
-        self.target.at(&self.plan.path(number), OFlags::WRONLY | OFlags::CREATE, Mode::RUSR | Mode::WUSR)
+        let entry = self.plan.entry(number);
+        // What is opened only once can have its mode from the beginning.
+        let mode = if entry.content.len() > 1 { 0o600 } else { u32::from(entry.mode & 0o777) };
+        self.target.at(&self.plan.path(number), OFlags::WRONLY | OFlags::CREATE, Mode::from_raw_mode(mode))
     }
 
     /// Makes every directory, parents first.
@@ -164,12 +165,7 @@ impl<'a> Writer<'a> {
                 }
             }
         }
-        if self.flush
-            && let Some(length) = std::num::NonZeroU64::new(plain.len() as u64).filter(|length| length.get() >= FLUSH)
-        {
-            // The kernel begins to write such pages without making us wait. Where it does not heed it, nothing is lost.
-            let _ = rustix::fs::fadvise(&file, offset, Some(length), Advice::DontNeed);
-        }
+        self.stretches.written(number, offset);
         hand.0 = Some((number, file));
         self.progress.count(0, plain.len() as u64);
         Ok(())
@@ -204,8 +200,9 @@ impl<'a> Writer<'a> {
                 }
                 self.metadata.apply(file.as_fd(), entry, entry.mode, &|| self.plan.shown(number))
             })();
-            if let Err(errno) = result {
-                self.failed(number, errno, "the target cannot hold this file's length, mode or time");
+            match result {
+                Ok(()) => self.stretches.finished(self.plan, number),
+                Err(errno) => self.failed(number, errno, "the target cannot hold this file's length, mode or time"),
             }
         }
         self.progress.count(1, 0);

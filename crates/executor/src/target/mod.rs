@@ -64,6 +64,11 @@ impl Target {
         }
     }
 
+    /// What it means that the target could not be synced.
+    pub(crate) fn lost(&self, errno: Errno) -> Finding {
+        Finding { kind: cause_of(errno), path: self.shown(), detail: format!("the target could not write everything to its disk: {errno}") }
+    }
+
     /// Empties the target if it is ours, and writes the marker before anything else.
     pub(crate) fn prepare(&self, claim: &Claim, tenure: &Tenure, tick: &(impl Fn() + Sync)) -> Result<(), Finding> {
         if *tenure == Tenure::Ours {

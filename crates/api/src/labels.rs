@@ -63,10 +63,14 @@ pub const DISCOVERY: &str = "backproof.dev/discovery";
 pub const DISCOVER_REQUEST: &str = "backproof.dev/discover-request";
 /// Annotation on what is applied: hash of what was asked for, so that a field that is asked for no more is noticed.
 pub const APPLIED: &str = "backproof.dev/applied";
+/// Annotation on a Repository: how green runs opened its restic repositories, as JSON, to tell a lost key from a wrong password.
+pub const OPENED: &str = "backproof.dev/opened";
 /// Annotation on a Repository: since when and how often it has been unreachable, as JSON.
 pub const HOLD: &str = "backproof.dev/hold";
 /// Annotation on a Repository: any change of its value makes a held Repository be probed at once.
 pub const PROBE: &str = "backproof.dev/probe";
+/// Annotation on a RestoreSession of ours: its session is over, so that the target may be wiped now. It wakes, and grants nothing.
+pub const WIPE: &str = "backproof.dev/wipe";
 /// Annotation that carries a name too long for a label value.
 pub const FULL_NAME: &str = "backproof.dev/full-name";
 

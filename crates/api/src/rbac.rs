@@ -33,6 +33,10 @@ pub enum Reach {
     Cluster,
     /// In the namespace of the release.
     Release,
+    /// In the target namespaces of the chart's value crossNamespace.
+    CrossTarget,
+    /// In the namespaces that value names as sources.
+    CrossSource,
 }
 
 /// One right, and the step that needs it.
@@ -80,7 +84,13 @@ pub const RIGHTS: &[Right] = &[
     right(Controller, CORE, &["backupverificationsession"], &["delete"], "session: history"),
     right(Controller, CORE, &["backupverificationsession/status"], &["get", "patch", "update"], "session: conditions, verdict, evidence"),
     right(Controller, CORE, &["backupverifier", "backupconfigurations", "backupbatches"], WATCH, "schedule and session: who asks for what"),
-    right(Controller, CORE, &["restoresessions"], &["get", "list", "watch", "create", "delete"], "session: the restore, its end"),
+    right(
+        Controller,
+        CORE,
+        &["restoresessions"],
+        &["get", "list", "watch", "create", "patch", "delete"],
+        "session: the restore, its end, that its target may be wiped",
+    ),
     right(Controller, CORE, &["restoresessions/status"], &["get", "patch", "update"], "restore: components, conditions, Jobs"),
     right(
         Controller,
@@ -168,6 +178,15 @@ pub const RIGHTS: &[Right] = &[
             "session: target locks and fleet-wide slots",
         )
     },
+    Right {
+        reach: Reach::CrossTarget,
+        // Never list or watch: each Secret is asked for by its name.
+        ..right(Controller, "", &["secrets"], &["get", "create", "delete"], "restore: a Job's copy of the keys it needs from elsewhere")
+    },
+    Right {
+        reach: Reach::CrossSource,
+        ..right(Controller, "", &["secrets"], &["get"], "restore: the keys that a Job in the target's namespace needs")
+    },
     right(
         Webhook,
         CORE,
@@ -223,7 +242,7 @@ pub const RIGHTS: &[Right] = &[
     right(Discover, STORAGE, &["repositories"], &["get"], "the Repository that owns what is found"),
     right(Discover, STORAGE, &["repositories/finalizers"], &["update"], "owner reference, where the cluster enforces the right to set it"),
     right(Discover, STORAGE, &["snapshots"], &["get", "list", "create", "patch"], "one Snapshot per restic snapshot"),
-    right(Discover, STORAGE, &["snapshots/status"], &["get", "patch", "update"], "what the restic snapshot holds"),
+    right(Discover, STORAGE, &["snapshots/status"], &["patch"], "what the restic snapshot holds"),
 ];
 
 /// The rows of one role, in the order of the table.
@@ -257,11 +276,15 @@ mod tests {
     }
 
     #[test]
-    fn nobody_reads_secrets_but_the_webhook_its_own() {
+    fn nobody_reads_secrets_but_where_the_installation_says_so() {
         let secrets: Vec<_> =
             RIGHTS.iter().filter(|right| right.resources.iter().any(|resource| resource.starts_with("secrets"))).collect();
-        assert_eq!(secrets.len(), 1, "{secrets:?}");
-        assert_eq!((secrets[0].identity, secrets[0].reach, secrets[0].names), (Webhook, Reach::Release, &[WEBHOOK_TLS_SECRET][..]));
+        let of = |reach: Reach| secrets.iter().filter(|right| right.reach == reach).collect::<Vec<_>>();
+        let (webhook, target, source) = (of(Reach::Release), of(Reach::CrossTarget), of(Reach::CrossSource));
+        assert_eq!((webhook.len(), target.len(), source.len(), secrets.len()), (1, 1, 1, 3), "{secrets:?}");
+        assert_eq!((webhook[0].identity, webhook[0].names), (Webhook, &[WEBHOOK_TLS_SECRET][..]));
+        assert_eq!((target[0].identity, target[0].verbs), (Controller, &["get", "create", "delete"][..]));
+        assert_eq!((source[0].identity, source[0].verbs), (Controller, &["get"][..]));
     }
 
     #[test]
@@ -277,6 +300,18 @@ mod tests {
         for right in RIGHTS.iter().filter(|right| matches!(right.identity, Trigger | Discover)) {
             assert!(!right.verbs.iter().any(|verb| matches!(*verb, "delete" | "watch")), "{right:?}");
             assert_eq!(right.reach, Reach::Cluster, "{right:?}");
+        }
+    }
+
+    /// Whoever may create pods in a namespace may run as these accounts: what they can do there, that person can.
+    #[test]
+    fn who_runs_as_discovery_can_change_no_verdict_of_a_session() {
+        for right in RIGHTS.iter().filter(|right| matches!(right.identity, Trigger | Discover)) {
+            assert!(!right.resources.iter().any(|resource| resource.starts_with("backupverificationsession/")), "{right:?}");
+            assert!(
+                !right.verbs.contains(&"update") || right.resources.iter().all(|resource| resource.ends_with("/finalizers")),
+                "{right:?}"
+            );
         }
     }
 

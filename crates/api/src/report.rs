@@ -137,6 +137,26 @@ pub struct Finding {
     pub detail: String,
 }
 
+/// The result of wiping a target.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WipeReport {
+    /// Whom it is about; without a component.
+    #[serde(default)]
+    pub identity: Identity,
+    /// Whether nothing of what was restored is left.
+    pub wiped: bool,
+    /// Why not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Cause>,
+    /// The same in a sentence that names what remains.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// How many entries were removed.
+    #[serde(default)]
+    pub removed: u64,
+}
+
 /// The result of listing a repository.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -205,6 +225,12 @@ pub struct DiscoveryRecord {
     pub failures: u32,
     /// Number of that discovery; part of its Job's name.
     pub run: u64,
+    /// Since when the next discovery waits for pods that may write to the repository, RFC 3339; absent when none does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waiting_since: Option<String>,
+    /// Those pods.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waiting_for: Option<String>,
     /// Hash of what decides its result: a change starts another one.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub inputs: String,

@@ -141,6 +141,22 @@ pub struct PinnedJob {
     pub started: bool,
 }
 
+/// The wiping of a target at the end of its run. The verdict never depends on it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TargetWipe {
+    /// The Job that wipes: made suspended together with the restore's, and started when the session is over.
+    pub job: PinnedObject,
+    /// Whether it was unsuspended.
+    pub started: bool,
+    /// Whether nothing of what was restored is left; absent until it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wiped: Option<bool>,
+    /// What was removed, or what remains and why.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub message: String,
+}
+
 /// What a session proved, and how.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]

@@ -15,6 +15,7 @@ mod failure;
 mod fate;
 pub mod lease;
 pub mod metrics;
+mod place;
 mod pods;
 mod queue;
 pub mod repository;

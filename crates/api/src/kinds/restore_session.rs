@@ -9,7 +9,7 @@ use super::manifest_options::ManifestOptions;
 use crate::{
     Cause, Verdict,
     condition::Condition,
-    run::{Evidence, PinnedJob},
+    run::{Evidence, PinnedJob, TargetWipe},
     shared::{AddonInfo, HookInfo, HookStatus, ObjectReference, ResourceFoundStatus, TypedObjectReference, Wire, wire, wire_enum},
 };
 
@@ -120,6 +120,8 @@ wire! {
         pub evidence: Option<Evidence>,
         /// The Jobs of this restore, recorded before they are started. Backproof's.
         pub jobs: Vec<PinnedJob>,
+        /// The wiping of the target, where the verifier sets `cleanup: Always`. Backproof's.
+        pub wipe: Option<TargetWipe>,
         /// Generation of the restore this status is about. Backproof's.
         pub observed_generation: Option<i64>,
         /// When the restore started. Backproof's.

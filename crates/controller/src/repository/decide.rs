@@ -27,6 +27,12 @@ use crate::{
 
 /// How often a repository is looked into although nobody asks.
 const INTERVAL: SignedDuration = SignedDuration::from_mins(10);
+/// A pod of this age has had its volume mounted, or will not have it soon.
+const WRITER_AGE: SignedDuration = SignedDuration::from_mins(10);
+/// Longest that a discovery waits for one pod after another.
+const WRITERS_PATIENCE: SignedDuration = SignedDuration::from_mins(30);
+/// How often is looked whether they are gone.
+const WRITERS_LOOK: SignedDuration = SignedDuration::from_secs(15);
 /// Waits after the first, second, third and every further failure in a row.
 const BACKOFF: [SignedDuration; 4] =
     [SignedDuration::from_mins(5), SignedDuration::from_mins(10), SignedDuration::from_mins(20), SignedDuration::from_mins(30)];
@@ -45,6 +51,8 @@ pub(super) struct Observed<'a> {
     pub(super) jobs: Vec<Arc<Job>>,
     /// Pods of the Job of the next run, once that Job was seen.
     pub(super) pods: Vec<Pod>,
+    /// Pods that are not gone and may write to the repository's claim; looked for when a discovery is due.
+    pub(super) writers: Vec<Pod>,
     /// Whether pods of the namespace may do more than the restricted profile allows.
     pub(super) host_path: HostPath,
     /// Time a Job may take until its container runs.
@@ -60,6 +68,8 @@ pub(super) struct Observed<'a> {
 pub(super) struct Decision {
     /// A Job to create.
     pub(super) start: Option<Box<Job>>,
+    /// The record of a discovery that waits.
+    pub(super) waiting: Option<Box<DiscoveryRecord>>,
     /// A discovery that ended: what to write down.
     pub(super) ended: Option<Box<Ended>>,
     /// Jobs to delete, by name and UID.
@@ -136,10 +146,44 @@ fn begin(observed: &Observed<'_>, run: u64, now: Timestamp, decision: &mut Decis
         decision.wake = Some(wait);
         return;
     }
+    if let Some(record) = waits(observed, now) {
+        decision.wake = Some(WRITERS_LOOK);
+        if record != observed.record {
+            let pods = record.waiting_for.clone().unwrap_or_default();
+            decision.notes.push(Note::normal(
+                "WaitingForWriters",
+                "Discover",
+                format!(
+                    "discovery waits while {pods} may write to the repository: who mounts its volume first decides the owner of its files"
+                ),
+            ));
+            decision.waiting = Some(Box::new(record));
+        }
+        return;
+    }
     match start(observed, run, &inputs, now) {
         Ok(job) => decision.start = Some(Box::new(job)),
         Err((cause, error)) => end(observed, outcome::failed(cause, error), now.to_string(), inputs, decision),
     }
+}
+
+/// Whether a discovery is to be started, as far as time tells.
+pub(super) fn is_due(observed: &Observed<'_>, now: Timestamp) -> bool {
+    !due_in(observed, &hash(observed), now).is_positive()
+}
+
+/// The record of a discovery that must wait: a node sets the owner of a volume's files for the first pod that mounts it, and
+/// that must be the backup's. A pod that has been there for long has its volume; others are waited for, but not for ever.
+fn waits(observed: &Observed<'_>, now: Timestamp) -> Option<DiscoveryRecord> {
+    let young = |pod: &&Pod| pod.metadata.creation_timestamp.as_ref().is_none_or(|created| now.duration_since(created.0) < WRITER_AGE);
+    let mut pods: Vec<String> = observed.writers.iter().filter(young).map(|pod| format!("Pod {}", pod.name_any())).collect();
+    let before = observed.record.waiting_since.as_deref().and_then(|since| since.parse::<Timestamp>().ok()).filter(|since| *since <= now);
+    let since = before.unwrap_or(now);
+    if pods.is_empty() || now.duration_since(since) >= WRITERS_PATIENCE {
+        return None;
+    }
+    pods.sort_unstable();
+    Some(DiscoveryRecord { waiting_since: Some(since.to_string()), waiting_for: Some(pods.join(", ")), ..observed.record.clone() })
 }
 
 /// How long until the next discovery is due; not positive when it is.
@@ -211,6 +255,8 @@ fn end(observed: &Observed<'_>, report: DiscoveryReport, at: String, inputs: Str
         missing: if good && same { report.gone.clone() } else { before.missing.clone() },
         failures: if good { 0 } else { before.failures.saturating_add(1) },
         run: before.run + 1,
+        waiting_since: None,
+        waiting_for: None,
         inputs,
     };
     decision.notes.extend(told(before, &record, &report));

@@ -34,6 +34,7 @@ fn observed(repository: &Repository, record: DiscoveryRecord) -> Observed<'_> {
         record,
         jobs: Vec::new(),
         pods: Vec::new(),
+        writers: Vec::new(),
         host_path: HostPath::Refused,
         patience: SignedDuration::from_mins(10),
         image: "image:1",
@@ -235,6 +236,8 @@ fn a_finished_job_becomes_the_record() {
             missing: misses,
             failures: 0,
             run: 8,
+            waiting_since: None,
+            waiting_for: None,
             inputs: "in".into(),
         };
         assert_eq!((ended.record, ended.forget), (expected, forget), "{case}");
@@ -348,4 +351,49 @@ proptest! {
         let acts = decision.start.is_some() || decision.ended.is_some();
         prop_assert!(acts || decision.wake.is_some_and(|wake| wake.is_positive() && wake <= SignedDuration::from_mins(30)), "{:?}", decision);
     }
+}
+
+#[test]
+fn who_may_write_to_the_repository_is_waited_for_but_not_for_ever() {
+    let repository = repository("");
+    let pod = |minutes: i64| -> Pod {
+        let created = now() - SignedDuration::from_mins(minutes);
+        serde_saphyr::from_str(&format!("{{metadata: {{name: backup, creationTimestamp: '{created}'}}}}")).unwrap()
+    };
+    let waiting = |minutes: i64| DiscoveryRecord {
+        waiting_since: Some((now() - SignedDuration::from_mins(minutes)).to_string()),
+        waiting_for: Some("Pod backup".into()),
+        ..DiscoveryRecord::default()
+    };
+    for (case, writers, record, started) in [
+        ("nobody", vec![], DiscoveryRecord::default(), true),
+        ("a backup starts", vec![pod(0)], DiscoveryRecord::default(), false),
+        ("it is still there", vec![pod(9)], waiting(9), false),
+        ("it has been there for long", vec![pod(10)], waiting(10), true),
+        ("one after another", vec![pod(1)], waiting(29), false),
+        ("one after another, too long", vec![pod(1)], waiting(30), true),
+    ] {
+        let mut observed = observed(&repository, record);
+        observed.writers = writers;
+        let decision = decide(&observed, now());
+        assert_eq!((decision.start.is_some(), decision.wake.is_some()), (started, !started), "{case}");
+        // Written down and told once, not at every look.
+        let first = !started && observed.record.waiting_since.is_none();
+        assert_eq!((decision.waiting.is_some(), decision.notes.len()), (first, usize::from(first)), "{case}");
+    }
+    // What was waited for is not part of what came of it.
+    let mut ended = observed(&repository, waiting(1));
+    ended.storage = None;
+    assert_eq!(decide(&ended, now()).ended.unwrap().record.waiting_for, None);
+}
+
+#[test]
+fn the_job_never_asks_a_node_to_change_owners() {
+    let repository = repository("");
+    let mut observed = observed(&repository, DiscoveryRecord::default());
+    let settings = "  runtimeSettings: {pod: {securityContext: {runAsUser: 1000, fsGroup: 1000, fsGroupChangePolicy: Always}}}";
+    observed.storage = Some(Arc::new(storage(settings)));
+    let pod = decide(&observed, now()).start.unwrap().spec.unwrap().template.spec.unwrap();
+    assert_eq!(pod.security_context.unwrap().fs_group, None);
+    assert_eq!(pod.volumes.unwrap()[0].persistent_volume_claim.clone().unwrap().read_only, Some(true));
 }

@@ -57,6 +57,11 @@ pub(super) fn inputs(job: &Job) -> &str {
     job.annotations().get(INPUTS).map_or("", String::as_str)
 }
 
+/// Whether a discovery Job still talks to the API server, or will.
+pub(super) fn needs_rights(job: &Job) -> bool {
+    !crate::fate::is_finished(job) && job.metadata.deletion_timestamp.is_none()
+}
+
 /// The user a storage's Jobs run as.
 pub(super) fn user(storage: &BackupStorage) -> i64 {
     security(storage).and_then(|context| context.run_as_user).unwrap_or(NOBODY)

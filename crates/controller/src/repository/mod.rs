@@ -7,6 +7,7 @@ mod forget;
 mod inputs;
 mod job;
 mod outcome;
+mod writers;
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -87,6 +88,8 @@ struct Discovery {
     batches: Store<BackupBatch>,
     jobs: Store<Job>,
     accounts: Accounts,
+    /// Held while the rights of discovery are given or taken.
+    rights: tokio::sync::Mutex<()>,
     proxies: Vec<EnvVar>,
     told: Mutex<HashMap<Key, BTreeSet<String>>>,
 }
@@ -129,6 +132,7 @@ impl Discovery {
                     send(&e, (job.namespace().unwrap_or_default(), owner.name.clone()));
                 }
             }),
+            rights: tokio::sync::Mutex::default(),
             accounts: Accounts::watch(caches, Purpose::Discovery, move |namespace| {
                 for repository in of_accounts.state_filter(|repository| repository.metadata.namespace.as_deref() == Some(namespace)) {
                     send(&f, key_of(&*repository));
@@ -158,6 +162,13 @@ impl Discovery {
             .filter(|repository| is_discovered(repository) && !repository.spec.paused && repository.metadata.deletion_timestamp.is_none())
         else {
             self.told.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+            // It may have been discovered a moment ago.
+            if self.accounts.is_granted(&key.0)
+                && let Err(error) = self.withdraw(&key.0).await
+            {
+                tracing::warn!(kind = "Repository", namespace = key.0, error = error.chain(), "the rights of discovery are not taken back");
+                return Again::After(error.class().requeue());
+            }
             return Again::OnChange;
         };
         match self.serve(&repository).await {
@@ -219,7 +230,8 @@ impl Discovery {
         let (configurations, batches) = (self.configurations.state(), self.batches.state());
         let invokers =
             configurations.iter().map(|object| Invoker::Configuration(object)).chain(batches.iter().map(|object| Invoker::Batch(object)));
-        Ok(Observed {
+        let running = current.is_some();
+        let mut observed = Observed {
             repository,
             storage,
             session: Session::of(&repository.name_any(), invokers.filter(|invoker| invoker.namespace() == namespace)),
@@ -230,7 +242,22 @@ impl Discovery {
             patience: self.patience(),
             image: &self.context.config.image,
             proxies: &self.proxies,
-        })
+            writers: Vec::new(),
+        };
+        if !running && decide::is_due(&observed, now) {
+            observed.writers = self.writers(&namespace, observed.storage.as_deref()).await?;
+        }
+        Ok(observed)
+    }
+
+    /// Pods that may write to the claim a repository lies on, asked of the API server.
+    async fn writers(&self, namespace: &str, storage: Option<&BackupStorage>) -> Result<Vec<Pod>, Error> {
+        let Some(claim) = storage.filter(|storage| storage.namespace().as_deref() == Some(namespace)).and_then(writers::claim) else {
+            return Ok(Vec::new());
+        };
+        let api: Api<Pod> = Api::namespaced(self.context.client.clone(), namespace);
+        let pods = api.list(&ListParams::default()).await.map_err(Error::api(format!("list pods of namespace {namespace}")))?.items;
+        Ok(pods.into_iter().filter(|pod| writers::may_write(pod, claim)).collect())
     }
 
     /// Whether a Job's pods tell something the Job does not: how it ended, or why it does not start.
@@ -248,6 +275,9 @@ impl Discovery {
     async fn apply(&self, repository: &Repository, decision: &Decision) -> Result<(), Error> {
         let namespace = repository.namespace().unwrap_or_default();
         let jobs: Api<Job> = Api::namespaced(self.context.client.clone(), &namespace);
+        if let Some(record) = &decision.waiting {
+            self.write(repository, record).await?;
+        }
         if let Some(ended) = &decision.ended {
             // First what is gone: whoever waits for the record must not choose it.
             if let Forget::Allowed(gone) = &ended.forget {
@@ -259,15 +289,35 @@ impl Discovery {
             remove(&jobs, name, uid).await?;
         }
         if let Some(job) = &decision.start {
-            self.accounts.ensure(&self.context.client, &namespace).await?;
+            // Never between another one's look and its withdrawal.
+            let _one_at_a_time = self.rights.lock().await;
+            self.accounts.grant(&self.context.client, &namespace).await?;
             match jobs.create(&PostParams::default(), job).await.map_err(Error::api(format!("create Job {}", path(&**job)))) {
                 Ok(_) => {}
                 // The cache is late; the Job tells by itself when it ends.
                 Err(error) if error.is_conflict() => {}
                 Err(error) => return Err(error),
             }
+        } else if self.accounts.is_granted(&namespace) {
+            self.withdraw(&namespace).await?;
         }
         Ok(())
+    }
+
+    /// Takes the rights of discovery back once no Job of the namespace needs them.
+    async fn withdraw(&self, namespace: &str) -> Result<(), Error> {
+        let in_cache = self.jobs.state_filter(|job| job.metadata.namespace.as_deref() == Some(namespace));
+        if in_cache.iter().any(|job| job::needs_rights(job)) {
+            return Ok(());
+        }
+        let _one_at_a_time = self.rights.lock().await;
+        let api: Api<Job> = Api::namespaced(self.context.client.clone(), namespace);
+        let selection = ListParams::default().labels(&format!("{}={}", labels::COMPONENT, labels::COMPONENT_DISCOVERY));
+        let jobs = api.list(&selection).await.map_err(Error::api(format!("list discovery Jobs of namespace {namespace}")))?;
+        if jobs.items.iter().any(job::needs_rights) {
+            return Ok(());
+        }
+        self.accounts.withdraw(&self.context.client, namespace).await
     }
 
     async fn forget(&self, repository: &Repository, gone: &[String]) -> Result<(), Error> {

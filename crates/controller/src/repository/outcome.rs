@@ -28,11 +28,11 @@ fn read(message: &Message<'_>) -> Option<DiscoveryReport> {
 }
 
 fn remedy(cause: Cause) -> &'static str {
-    match cause {
-        Cause::OutOfMemory => "; it is spec.runtimeSettings.container.resources of the BackupStorage",
-        Cause::DeadlineExceeded => "; a listing may take 30 minutes",
-        _ => "",
-    }
+    let remedies = [
+        (Cause::OutOfMemory, "; it is spec.runtimeSettings.container.resources of the BackupStorage"),
+        (Cause::DeadlineExceeded, "; a listing may take 30 minutes"),
+    ];
+    remedies.into_iter().find(|(of, _)| *of == cause).map_or("", |(_, remedy)| remedy)
 }
 
 /// A discovery that could not find out.

@@ -1,6 +1,6 @@
 //! Carries out a decision: the status first, then the effects in order, then the events. Every step may be repeated.
 
-use backproof_api::{Cause, RestoreSession, RestoreSessionStatus, run::PinnedObject};
+use backproof_api::{Cause, Repository, RestoreSession, RestoreSessionStatus, labels, report::RepositoryFacts, run::PinnedObject};
 use k8s_openapi::api::batch::v1::Job;
 use kube::{
     Api, ResourceExt as _,
@@ -9,7 +9,9 @@ use kube::{
 use serde_json::json;
 
 use super::{
+    copies,
     decide::{Decision, Effect},
+    known,
     observe::{Recent, Sources},
 };
 use crate::{Error, error::Class, events::Events, failure::Failure};
@@ -79,6 +81,15 @@ async fn write(
 async fn perform(sources: &Sources, restore: &RestoreSession, effect: Effect, recent: &mut Recent) -> Result<bool, Error> {
     match effect {
         Effect::Create(job) => create(sources, *job, recent).await.map(|()| true),
+        Effect::Remember { path, facts } => remember(sources, restore, &path, &facts).await.map(|()| false),
+        Effect::CopySecrets { job, sources: secrets } => {
+            let session = restore.labels().get(labels::SESSION_UID).cloned().unwrap_or_default();
+            match copies::make(&sources.client, &job, &session, &secrets).await? {
+                Ok(()) => drop(recent.copied.insert(job.uid)),
+                Err(failure) => recent.refused = Some(failure),
+            }
+            Ok(true)
+        }
         // The Job's end is an event of its own.
         Effect::Delete(job) => delete(sources, restore, job).await.map(|()| false),
         Effect::Start { job, resource_version, seconds } => {
@@ -92,6 +103,25 @@ async fn perform(sources: &Sources, restore: &RestoreSession, effect: Effect, re
             Ok(true)
         }
     }
+}
+
+/// Keeps with the Repository how it was opened. It only helps later runs, so nothing waits for it.
+async fn remember(sources: &Sources, restore: &RestoreSession, path: &str, facts: &RepositoryFacts) -> Result<(), Error> {
+    let Some(data) = &restore.spec.data_source else { return Ok(()) };
+    let own = restore.namespace().unwrap_or_default();
+    let namespace = if data.namespace.is_empty() { own.as_str() } else { data.namespace.as_str() };
+    let api = Api::<Repository>::namespaced(sources.client.clone(), namespace);
+    let remembered = async {
+        let Some(repository) = api.get_opt(&data.repository).await? else { return Ok(()) };
+        let Some(text) = known::remembered(&repository, path, facts) else { return Ok(()) };
+        let patch = json!({ "metadata": { "resourceVersion": repository.resource_version(), "annotations": { (labels::OPENED): text } } });
+        api.patch_metadata(&data.repository, &PatchParams::default(), &Patch::Merge(patch)).await.map(drop)
+    };
+    if let Err(error) = remembered.await {
+        let error: kube::Error = error;
+        tracing::warn!(namespace, repository = data.repository, %error, "how the repository was opened is not kept");
+    }
+    Ok(())
 }
 
 async fn create(sources: &Sources, job: Job, recent: &mut Recent) -> Result<(), Error> {

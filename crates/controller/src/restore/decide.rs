@@ -8,8 +8,9 @@ use std::collections::BTreeSet;
 
 use backproof_api::{
     Cause, RestoreSession, RestoreSessionStatus, Verdict, labels, phase,
+    report::{Report, RepositoryFacts},
     run::{PinnedJob, PinnedObject},
-    shared::{ResourceFoundStatus, Wire},
+    shared::Wire,
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
@@ -19,14 +20,15 @@ use super::{
     Owner,
     job::ATTEMPT,
     judge::{self, Expected, Judged},
-    plan::{Inputs, Installation, Planned, plan},
+    plan::{Inputs, Installation},
     status::{self, Ran, Step},
-    target,
+    wipe,
 };
 use crate::{
     events::Note,
     failure::Failure,
     fate::{self, Ended},
+    storage::SecretSource,
 };
 
 /// Everything a decision rests on.
@@ -45,6 +47,8 @@ pub(crate) struct Observed {
     pub(crate) neighbours: Option<Vec<Pod>>,
     /// UIDs of Jobs that this very pass has made.
     pub(crate) made: BTreeSet<String>,
+    /// UIDs of Jobs whose copied Secret this very pass has seen.
+    pub(crate) copied: BTreeSet<String>,
     /// Why the API server will never take what this restore has to write.
     pub(crate) refused: Option<Failure>,
 }
@@ -63,6 +67,10 @@ pub(crate) struct Decision {
 pub(crate) enum Effect {
     /// Makes it, suspended.
     Create(Box<Job>),
+    /// Gives it a copy of the Secrets it needs from elsewhere.
+    CopySecrets { job: PinnedObject, sources: Vec<SecretSource> },
+    /// Keeps with the Repository how it was opened.
+    Remember { path: String, facts: Box<RepositoryFacts> },
     /// Removes it, if it still is the one.
     Delete(PinnedObject),
     /// Starts it, if nobody changed it.
@@ -99,18 +107,26 @@ pub(crate) fn decide(observed: &Observed, installation: Installation<'_>, now: T
     }
     let status = observed.restore.status.clone().unwrap_or_default();
     if status::is_closed(&status) {
-        let effects = leftovers(&status, observed);
-        return Some(Decision { status, effects, ..Decision::default() });
+        let mut decision = if wipe::pending(&owner.run, &observed.restore) {
+            wipe::decide(observed, owner, now)
+        } else {
+            Decision { status, ..Decision::default() }
+        };
+        // After a crash between the closing and them.
+        let left = leftovers(&decision.status, observed);
+        decision.effects.extend(left);
+        return Some(decision);
     }
     Some(Run { observed, owner, installation, now, decision: Decision { status, ..Decision::default() } }.decide())
 }
 
-struct Run<'a> {
-    observed: &'a Observed,
-    owner: &'a Owner,
-    installation: Installation<'a>,
-    now: Timestamp,
-    decision: Decision,
+/// One decision in the making.
+pub(super) struct Run<'a> {
+    pub(super) observed: &'a Observed,
+    pub(super) owner: &'a Owner,
+    pub(super) installation: Installation<'a>,
+    pub(super) now: Timestamp,
+    pub(super) decision: Decision,
 }
 
 impl Run<'_> {
@@ -129,20 +145,12 @@ impl Run<'_> {
             return self.stop(Step::Execution, failure);
         }
         self.wake_at(deadline);
-        if self.unmade().is_empty() { self.start_next() } else { self.make() }
+        if self.is_missing_one() { self.make() } else { self.start_next() }
     }
 
-    fn deadline(&self) -> Timestamp {
+    pub(super) fn deadline(&self) -> Timestamp {
         // A run without a readable deadline was not pinned by us; it ends at once rather than never.
         self.owner.run.deadline.parse().unwrap_or(Timestamp::MIN)
-    }
-
-    /// Components whose Job is not recorded yet.
-    fn unmade(&self) -> Vec<String> {
-        let status = &self.decision.status;
-        let recorded = |component: &str| status.jobs.iter().any(|job| job.component == component);
-        let components = self.owner.run.snapshot.components.iter().map(|component| component.name.clone());
-        components.filter(|component| !recorded(component) && !status::is_done(status, component)).collect()
     }
 
     fn all_done(&self) -> bool {
@@ -150,7 +158,7 @@ impl Run<'_> {
         !components.is_empty() && components.iter().all(|component| status::is_done(&self.decision.status, &component.name))
     }
 
-    fn job(&self, pinned: &PinnedJob) -> Option<&Job> {
+    pub(super) fn job(&self, pinned: &PinnedJob) -> Option<&Job> {
         self.observed.jobs.iter().find(|job| job.uid().as_ref() == Some(&pinned.object.uid))
     }
 
@@ -212,6 +220,7 @@ impl Run<'_> {
             }
             Judged::Running => self.waits(String::new()),
             Judged::Reported { report, duration } => {
+                self.remember(component, &report);
                 let ran = Ran { image: image(job), took: duration };
                 status::reported(&mut self.decision.status, &self.owner.run, component, &report, ran);
             }
@@ -219,8 +228,17 @@ impl Run<'_> {
         }
     }
 
+    /// Keeps how the repository was opened, for later runs.
+    fn remember(&mut self, component: &str, report: &Report) {
+        let path = self.owner.run.snapshot.components.iter().find(|pinned| pinned.name == component).map(|pinned| pinned.path.clone());
+        let facts = report.repository.clone().filter(|facts| !facts.password_fingerprint.is_empty());
+        if let (Verdict::Verified, Some(path), Some(facts)) = (report.outcome, path, facts) {
+            self.decision.effects.push(Effect::Remember { path, facts: Box::new(facts) });
+        }
+    }
+
     /// Notes why nothing happens, once for each reason.
-    fn waits(&mut self, why: String) {
+    pub(super) fn waits(&mut self, why: String) {
         if !why.is_empty() && self.decision.status.message != why {
             self.note(Note::warning("RestoreWaiting", "StartJob", why.clone()));
         }
@@ -236,117 +254,8 @@ impl Run<'_> {
         status::step(&mut self.decision.status, step, failure, self.now);
     }
 
-    /// Makes the Jobs that are missing, and records those that this pass has made.
-    fn make(mut self) -> Decision {
-        if self.is_over() {
-            return self.finish();
-        }
-        let Some(inputs) = &self.observed.inputs else { return self.finish() };
-        let planned = match plan(self.owner, &self.observed.restore, inputs, self.installation) {
-            Ok(planned) => planned,
-            Err(failure) => return self.stop(Step::Validation, failure),
-        };
-        self.decision.status.target_found = Some(true);
-        self.decision.status.dependencies = dependencies(self.owner, inputs);
-        status::validated(&mut self.decision.status, self.now);
-        if let Some(failure) = self.in_use() {
-            return self.stop(Step::Executor, failure);
-        }
-        if let Some(refused) = self.observed.refused.clone() {
-            return self.stop(Step::Executor, refused);
-        }
-        let unmade = self.unmade();
-        for planned in planned.into_iter().filter(|planned| unmade.contains(&planned.component)) {
-            if let Err(failure) = self.make_one(planned) {
-                return self.stop(Step::Executor, failure);
-            }
-        }
-        if self.unmade().is_empty() {
-            status::ensured(&mut self.decision.status, self.now);
-        }
-        self.finish()
-    }
-
-    fn make_one(&mut self, planned: Planned) -> Result<(), Failure> {
-        let name = planned.job.name_any();
-        let Some(there) = self.observed.jobs.iter().find(|job| job.name_any() == name && job.namespace() == planned.job.namespace()) else {
-            if self.observed.neighbours.is_some() {
-                self.decision.effects.push(Effect::Create(Box::new(planned.job)));
-            }
-            return Ok(());
-        };
-        let object = pinned(there);
-        if there.metadata.deletion_timestamp.is_some() {
-            // Its end is an event that wakes us.
-            return Ok(());
-        }
-        if self.observed.made.contains(&object.uid) {
-            self.note(Note::normal("RestoreJobCreated", "CreateJob", format!("Job {name} will restore component {}", planned.component)));
-            self.decision.status.jobs.push(PinnedJob { component: planned.component, object, attempt: ATTEMPT, started: false });
-            return Ok(());
-        }
-        let recorded = self.decision.status.jobs.iter().any(|job| job.object.uid == object.uid);
-        let ours = there.labels().get(labels::SESSION_UID) == self.owner.session.uid().as_ref();
-        let started = !is_suspended(there) || there.status.as_ref().is_some_and(|status| status.start_time.is_some());
-        if recorded || !ours || started {
-            let text =
-                format!("Job {}/{name} exists and is not one this restore has made; delete it and start another session", object.namespace);
-            return Err(Failure::new(Cause::NameTaken, text));
-        }
-        // Made before a crash and never recorded: whether it is still as we made it, nobody knows.
-        self.decision.effects.push(Effect::Delete(object));
-        Ok(())
-    }
-
-    /// Starts the next Job when nothing else writes to the target.
-    fn start_next(mut self) -> Decision {
-        if self.is_over() || self.decision.status.jobs != self.observed.restore.status.clone().unwrap_or_default().jobs {
-            // What is about to be started must be recorded first.
-            return self.finish();
-        }
-        let status = &self.decision.status;
-        let busy = status.jobs.iter().any(|job| job.started && !status::is_done(status, &job.component));
-        let next = status.jobs.iter().find(|job| !job.started && !status::is_done(status, &job.component)).cloned();
-        let (Some(next), false) = (next, busy) else { return self.finish() };
-        let Some(neighbours) = &self.observed.neighbours else { return self.finish() };
-        if let Some(failure) = self.in_use() {
-            return self.stop(Step::Executor, failure);
-        }
-        let jobs = self.our_jobs();
-        if let Some(pod) = neighbours.iter().find(|pod| target::belongs(pod, &jobs) && !target::is_gone(pod)) {
-            let why = format!("waiting for Pod {} of the component before to be gone", pod.name_any());
-            self.waits(why);
-            return self.finish();
-        }
-        if let Some(job) = self.job(&next) {
-            let left = self.deadline().duration_since(self.now).as_secs().max(1);
-            self.decision.effects.push(Effect::Start {
-                job: pinned(job),
-                resource_version: job.resource_version().unwrap_or_default(),
-                seconds: left,
-            });
-        }
-        self.finish()
-    }
-
-    fn our_jobs(&self) -> BTreeSet<&str> {
-        self.observed.restore.status.iter().flat_map(|status| &status.jobs).map(|job| job.object.uid.as_str()).collect()
-    }
-
-    fn in_use(&self) -> Option<Failure> {
-        let claim = &self.owner.run.verifier.target;
-        let pod = target::user(claim, self.observed.neighbours.as_ref()?, &self.our_jobs())?;
-        let text = format!(
-            "PersistentVolumeClaim {}/{} is mounted by Pod {}; restore into a claim that nobody uses, or scale its user to 0",
-            claim.object.namespace,
-            claim.object.name,
-            pod.name_any()
-        );
-        Some(Failure::new(Cause::TargetInUse, text))
-    }
-
     /// Whether the session has ended or is being deleted: then nothing new is made or started.
-    fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         let session = &self.owner.session;
         let done =
             session.status.as_ref().and_then(|status| status.phase.as_ref()).and_then(Wire::known).is_some_and(|phase| phase.is_done());
@@ -354,7 +263,7 @@ impl Run<'_> {
     }
 
     /// Ends the whole restore for one reason.
-    fn stop(mut self, step: Step, failure: Failure) -> Decision {
+    pub(super) fn stop(mut self, step: Step, failure: Failure) -> Decision {
         if failure.cause == Cause::TargetNotFound {
             self.decision.status.target_found = Some(false);
         }
@@ -382,12 +291,12 @@ impl Run<'_> {
         self.decision
     }
 
-    fn finish(mut self) -> Decision {
+    pub(super) fn finish(mut self) -> Decision {
         self.decision.status.phase = Some(phase::restore(&self.decision.status).into());
         self.decision
     }
 
-    fn note(&mut self, note: Note) {
+    pub(super) fn note(&mut self, note: Note) {
         self.decision.notes.push(note);
     }
 
@@ -401,14 +310,16 @@ impl Run<'_> {
 fn leftovers(status: &RestoreSessionStatus, observed: &Observed) -> Vec<Effect> {
     let recorded = |job: &&Job| status.jobs.iter().any(|pinned| job.uid().as_ref() == Some(&pinned.object.uid));
     let open = |job: &&Job| !fate::is_finished(job) && job.metadata.deletion_timestamp.is_none();
-    observed.jobs.iter().filter(recorded).filter(open).map(|job| Effect::Delete(pinned(job))).collect()
+    let mut left: Vec<Effect> = observed.jobs.iter().filter(recorded).filter(open).map(|job| Effect::Delete(pinned(job))).collect();
+    left.extend(wipe::leftover(status, observed));
+    left
 }
 
-fn is_suspended(job: &Job) -> bool {
+pub(super) fn is_suspended(job: &Job) -> bool {
     job.spec.as_ref().and_then(|spec| spec.suspend) == Some(true)
 }
 
-fn pinned(job: &Job) -> PinnedObject {
+pub(super) fn pinned(job: &Job) -> PinnedObject {
     PinnedObject { namespace: job.namespace().unwrap_or_default(), name: job.name_any(), uid: job.uid().unwrap_or_default(), generation: 0 }
 }
 
@@ -416,20 +327,4 @@ fn image(job: &Job) -> &str {
     let containers =
         job.spec.as_ref().and_then(|spec| spec.template.spec.as_ref()).map(|spec| spec.containers.as_slice()).unwrap_or_default();
     containers.first().and_then(|container| container.image.as_deref()).unwrap_or_default()
-}
-
-/// What the restore needs, as upstream lists it.
-fn dependencies(owner: &Owner, inputs: &Inputs) -> Vec<ResourceFoundStatus> {
-    let entry = |kind: &str, namespace: String, name: &str, found: bool| ResourceFoundStatus {
-        kind: kind.into(),
-        namespace,
-        name: name.into(),
-        found: Some(found),
-        ..ResourceFoundStatus::default()
-    };
-    let run = &owner.run;
-    vec![
-        entry("Snapshot", owner.session.namespace().unwrap_or_default(), &run.snapshot.name, inputs.snapshot.is_some()),
-        entry("Addon", String::new(), &run.verifier.addon.name, !inputs.addons.is_empty()),
-    ]
 }

@@ -1,9 +1,9 @@
 //! The Job that restores one component, as a whole value. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use backproof_api::{
-    Function, RestoreSession, labels, names,
+    Function, RestoreSession, RestoreSessionStatus, labels, names,
     run::PinnedComponent,
     shared::{AddonInfo, FlatPodSpec},
 };
@@ -43,12 +43,20 @@ pub(crate) struct Parts<'a> {
     pub(crate) added: Volumes,
     pub(crate) wishes: Wishes<'a>,
     pub(crate) profile: Profile,
+    /// What earlier runs know of the repository.
+    pub(crate) known: Vec<EnvVar>,
     pub(crate) proxies: &'a [EnvVar],
 }
 
 /// Name of the Job that restores a component.
 pub(crate) fn name(owner: &Owner, component: &str) -> String {
     names::child(&[&owner.session.name_any(), component], &owner.session.uid().unwrap_or_default())
+}
+
+/// UIDs of the Jobs a restore has recorded.
+pub(crate) fn our_jobs(status: &RestoreSessionStatus) -> BTreeSet<&str> {
+    let wipe = status.wipe.iter().map(|wipe| wipe.job.uid.as_str());
+    status.jobs.iter().map(|job| job.object.uid.as_str()).chain(wipe).filter(|uid| !uid.is_empty()).collect()
 }
 
 /// Name of the only container: the task's, as upstream has it, where that is a name.
@@ -163,8 +171,15 @@ fn env(parts: &Parts<'_>) -> Vec<EnvVar> {
         variable("BACKPROOF_COMPONENT", parts.component.name.clone()),
         variable("BACKPROOF_CLAIM_UID", parts.owner.run.verifier.target.object.uid.clone()),
     ];
-    let all: Vec<EnvVar> =
-        parts.proxies.iter().cloned().chain(parts.wishes.env()).chain(ours).chain(parts.access.env.iter().cloned()).collect();
+    let all: Vec<EnvVar> = parts
+        .proxies
+        .iter()
+        .cloned()
+        .chain(parts.wishes.env())
+        .chain(ours)
+        .chain(parts.known.iter().cloned())
+        .chain(parts.access.env.iter().cloned())
+        .collect();
     let last = |at: usize, name: &str| !all.iter().skip(at + 1).any(|other| other.name == name);
     all.iter().enumerate().filter(|(at, variable)| last(*at, &variable.name)).map(|(_, variable)| variable.clone()).collect()
 }

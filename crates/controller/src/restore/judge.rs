@@ -45,7 +45,7 @@ pub(crate) fn judge(job: &Job, pods: &[Pod], expected: Expected<'_>, now: Timest
         Fate::Ended(message) => match read(&message, expected) {
             // Who was told to stop says so; who stopped it, and why, is the better reason.
             Ok(report) if report.cause == Some(Cause::Interrupted) && message.stopped.is_some() => early(silence(&message, "")),
-            Ok(report) => in_time(&message, report, expected),
+            Ok(report) => in_time(&message, super::known::judged(report, job), expected),
             Err(problem) => early(silence(&message, &problem)),
         },
     }
@@ -57,12 +57,14 @@ fn early(failure: Failure) -> Judged {
 
 /// What the reader of a verifier can do about it.
 fn with_remedy(failure: Failure) -> Failure {
-    let remedy = match failure.cause {
-        Cause::DeadlineExceeded => "raise the verifier's timeout",
-        Cause::OutOfMemory => "it is restoreOption.addonInfo.jobTemplate.spec.resources of the verifier",
-        _ => return failure,
-    };
-    Failure { text: format!("{}; {remedy}", failure.text), ..failure }
+    let remedies = [
+        (Cause::DeadlineExceeded, "raise the verifier's timeout"),
+        (Cause::OutOfMemory, "it is restoreOption.addonInfo.jobTemplate.spec.resources of the verifier"),
+    ];
+    match remedies.into_iter().find(|(cause, _)| *cause == failure.cause) {
+        Some((_, remedy)) => Failure { text: format!("{}; {remedy}", failure.text), ..failure },
+        None => failure,
+    }
 }
 
 fn in_time(message: &Message<'_>, report: Report, expected: Expected<'_>) -> Judged {

@@ -6,20 +6,24 @@
 //! [`volumes`], [`job`], [`target`]); [`judge`] reads what Jobs and pods say; [`status`] writes it down.
 
 mod apply;
+pub(crate) mod copies;
 mod decide;
 mod job;
 mod judge;
+mod known;
+mod make;
 mod observe;
 mod owner;
 mod plan;
 mod resolve;
 mod settings;
 mod status;
-mod target;
+pub(crate) mod target;
 #[cfg(test)]
 mod tests;
 mod variables;
 mod volumes;
+pub(crate) mod wipe;
 
 use std::{
     collections::HashMap,
@@ -46,7 +50,7 @@ use kube::{
 };
 use serde::de::DeserializeOwned;
 
-pub(crate) use owner::Owner;
+pub(crate) use owner::{Owner, parts};
 
 use crate::{Context, Error, Part, Shutdown, error::Class, events::Note};
 use apply::{Applied, apply};
@@ -175,7 +179,7 @@ impl World {
                     self.remember(base, &next);
                     restore = *next;
                 }
-                Applied::Settled(settled) if status::is_closed(&settled.status.clone().unwrap_or_default()) => {
+                Applied::Settled(settled) if wake.is_none() && status::is_closed(&settled.status.clone().unwrap_or_default()) => {
                     self.sources.forget(&settled);
                     return Ok(Action::await_change());
                 }

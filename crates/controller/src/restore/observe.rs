@@ -7,7 +7,7 @@ use std::{
 
 use backproof_api::{
     Addon, BackupStorage, BackupVerificationSession, BackupVerifier, Function, Repository, RestoreSession, Snapshot, labels, names,
-    shared::TypedObjectReference,
+    run::PinnedObject, shared::TypedObjectReference,
 };
 use k8s_openapi::api::{
     apps::v1::{DaemonSet, Deployment, StatefulSet},
@@ -23,12 +23,12 @@ use kube::{
 use serde::de::DeserializeOwned;
 
 use super::{
-    Owner,
+    Owner, copies,
     decide::Observed,
     owner,
     plan::{Inputs, addon_info},
     resolve::{resolve, restore_task},
-    status, target,
+    status, target, wipe,
 };
 use crate::{Error, failure::Failure};
 
@@ -48,6 +48,8 @@ pub(crate) struct Recent {
     pub(crate) jobs: Vec<Job>,
     /// UIDs of those it has made.
     pub(crate) made: BTreeSet<String>,
+    /// UIDs of Jobs whose copied Secret it has made or found.
+    pub(crate) copied: BTreeSet<String>,
     /// What the restore refers to, as it was when the Jobs were made.
     pub(crate) inputs: Option<Inputs>,
     /// Why the API server will never take what this restore has to write.
@@ -97,7 +99,10 @@ impl Sources {
     pub(crate) async fn observe(&self, restore: RestoreSession, recent: &mut Recent) -> Result<Observed, Error> {
         let status = restore.status.clone().unwrap_or_default();
         let closed = status::is_closed(&status);
-        let idle = closed || (!status.jobs.is_empty() && status.jobs.iter().all(|job| job.started));
+        // A closed restore is left alone, but for the wiping of its target.
+        let wiping = closed && status.wipe.as_ref().is_some_and(|wipe| wipe.wiped.is_none()) && wipe::wrote(&status);
+        let closed = closed && !wiping;
+        let idle = closed || (!wiping && !status.jobs.is_empty() && status.jobs.iter().all(|job| job.started));
         let owner = self.owner(&restore, if idle { Freshness::Remembered } else { Freshness::Asked }).await?;
         let mut observed = Observed {
             restore,
@@ -107,38 +112,50 @@ impl Sources {
             pods: Vec::new(),
             neighbours: None,
             made: recent.made.clone(),
+            copied: recent.copied.clone(),
             refused: recent.refused.clone(),
         };
         let Some(owner) = observed.owner.clone() else { return Ok(observed) };
         if !super::decide::serves(&observed.restore, &owner) {
             return Ok(observed);
         }
-        observed.jobs = self.jobs_of(&owner, &status.jobs, recent, closed).await?;
+        let restores = status.jobs.iter().filter(|_| !wiping).map(|job| &job.object);
+        let recorded: Vec<_> = restores.chain(status.wipe.iter().map(|wipe| &wipe.job)).collect();
+        observed.jobs = self.jobs_of(&owner, &recorded, recent, closed).await?;
         observed.pods = self.pods_of(&owner, &observed.jobs, closed).await?;
         if closed {
             return Ok(observed);
         }
-        let unmade = owner.run.snapshot.components.iter().any(|component| !status.jobs.iter().any(|job| job.component == component.name));
+        if wiping {
+            let started = status.wipe.as_ref().is_some_and(|wipe| wipe.started);
+            if !started && wipe::due(&owner.session).is_some() {
+                observed.neighbours = Some(self.neighbours(&owner).await?);
+            }
+            return Ok(observed);
+        }
+        let unwiped = owner.run.wipe_target && status.wipe.is_none();
+        let unmade =
+            unwiped || owner.run.snapshot.components.iter().any(|component| !status.jobs.iter().any(|job| job.component == component.name));
         if unmade {
             if recent.inputs.is_none() {
                 recent.inputs = Some(self.inputs(&observed.restore, &owner).await?);
                 observed.neighbours = Some(self.neighbours(&owner).await?);
             }
             observed.inputs.clone_from(&recent.inputs);
-        } else if !unmade && waits_for_start(&status) {
+        } else if waits_for_start(&status) {
             observed.neighbours = Some(self.neighbours(&owner).await?);
+            if observed.jobs.iter().any(copies::needs_copy) {
+                if recent.inputs.is_none() {
+                    recent.inputs = Some(self.inputs(&observed.restore, &owner).await?);
+                }
+                observed.inputs.clone_from(&recent.inputs);
+            }
         }
         Ok(observed)
     }
 
     /// Jobs with the session's label; one that is recorded and not in the cache is asked for before it counts as gone.
-    async fn jobs_of(
-        &self,
-        owner: &Owner,
-        recorded: &[backproof_api::run::PinnedJob],
-        recent: &Recent,
-        closed: bool,
-    ) -> Result<Vec<Job>, Error> {
+    async fn jobs_of(&self, owner: &Owner, recorded: &[&PinnedObject], recent: &Recent, closed: bool) -> Result<Vec<Job>, Error> {
         let uid = owner.session.uid().unwrap_or_default();
         let mut jobs: Vec<Job> = recent.jobs.clone();
         let known = |jobs: &[Job], uid: Option<String>| jobs.iter().any(|job| job.uid() == uid);
@@ -147,7 +164,7 @@ impl Sources {
                 jobs.push((*job).clone());
             }
         }
-        for pinned in recorded.iter().filter(|_| !closed).map(|job| &job.object) {
+        for pinned in recorded.iter().filter(|_| !closed) {
             if known(&jobs, Some(pinned.uid.clone())) {
                 continue;
             }

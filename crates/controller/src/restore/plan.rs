@@ -1,7 +1,8 @@
 //! From what was pinned and what is there now to the Jobs of a restore, or to the reason why there can be none. Pure.
 
 use backproof_api::{
-    Addon, BackupStorage, BackupVerifier, Cause, Driver, Executor, Function, FunctionSpec, Repository, RestoreSession, Snapshot, Task,
+    Addon, BackupStorage, BackupVerifier, Cause, Component, Driver, Executor, Function, FunctionSpec, Repository, RestoreSession, Snapshot,
+    Task,
     run::{PinnedComponent, PinnedObject},
     shared::{AddonInfo, FromNamespaces, TaskReference, Wire},
     template::{TemplateError, Variables, expand_object},
@@ -16,8 +17,9 @@ use kube::{
 };
 
 use super::{
-    Owner,
+    Owner, copies,
     job::{self, Parts},
+    known,
     resolve::{is_ours, resolve, restore_task, unchanged},
     settings::{Profile, Wishes},
     target,
@@ -116,10 +118,12 @@ impl Facts<'_> {
             Profile::Restricted => HostPath::Refused,
             Profile::Unrestricted => HostPath::Allowed,
         };
-        let place = Place { namespace, host_path, copied_secret: None };
+        let copied = copies::needed(self.storage, self.repository, namespace, self.installation.config)?;
+        let name = job::name(self.owner, &component.name);
+        let place = Place { namespace, host_path, copied_secret: (!copied.is_empty()).then_some(name.as_str()) };
         let access = storage::access(self.storage, self.repository, &component.path, place)
             .map_err(|error| Failure::new(error.cause(), error.to_string()))?;
-        let host_paths = host_paths(self.snapshot, &component.name);
+        let host_paths = host_paths(self.snapshot, component);
         let about = About {
             owner: self.owner,
             component,
@@ -159,6 +163,7 @@ impl Facts<'_> {
             added,
             wishes,
             profile,
+            known: known::env(self.repository, &component.path),
             proxies: self.installation.proxies,
         };
         Ok(Planned { component: component.name.clone(), job: job::job(parts) })
@@ -247,9 +252,12 @@ fn executor<'a>(
     restic(task.driver.as_ref(), &place)?;
     let function = resolve("Function", &task.function, Cause::FunctionNotFound, &inputs.functions)?;
     unchanged("Function", &pinned.function, function)?;
-    if !is_ours(function) && !config.foreign_functions {
+    if !is_ours(function) {
+        // What such a Function writes into the status is no report; that way of telling is not built yet, allowed or not.
+        let allowed =
+            if config.foreign_functions { "although foreignFunctions.enabled is set, this version runs none of those yet: " } else { "" };
         let text = format!(
-            "{place} runs Function {}, which is not Backproof's (it lacks the label {}); use an Addon of Backproof's catalog, or set the chart's value foreignFunctions.enabled",
+            "{place} runs Function {}, which is not Backproof's (it lacks the label {}); {allowed}use an Addon of Backproof's catalog",
             function.name_any(),
             backproof_api::labels::IMPLEMENTS
         );
@@ -281,29 +289,36 @@ fn components(owner: &Owner, snapshot: &Snapshot) -> Result<(), Failure> {
     }
     for component in pinned {
         let place = format!("component {:?} of Snapshot {}", component.name, snapshot.name_any());
-        let recorded = snapshot.status.as_ref().and_then(|status| status.components.get(&component.name));
-        restic(recorded.and_then(|component| component.driver.as_ref()), &place)?;
+        restic(recorded(snapshot, component).and_then(|component| component.driver.as_ref()), &place)?;
         match component.restic_ids.as_slice() {
             [] => return Err(Failure::new(Cause::DriverNotSupported, format!("{place} names no restic snapshot"))),
             [id] if id.len() >= 8 && id.bytes().all(|byte| byte.is_ascii_hexdigit()) => {}
             [id] => return Err(Failure::new(Cause::SnapshotNotFound, format!("{place} names the restic snapshot {id:?}, which is no id"))),
-            // Each would be restored over the one before, and so none proven beside the others.
+            // Each is a part of its own by now; a report is about one.
             several => {
-                let text = format!("{place} consists of {} restic snapshots; this version restores components of one", several.len());
-                return Err(Failure::new(Cause::DriverNotSupported, text));
+                let text = format!("{place} still consists of {} restic snapshots", several.len());
+                return Err(Failure::new(Cause::Internal, text));
             }
         }
     }
     Ok(())
 }
 
-fn host_paths(snapshot: &Snapshot, component: &str) -> Vec<String> {
-    let component = snapshot.status.as_ref().and_then(|status| status.components.get(component));
-    component
-        .iter()
-        .flat_map(|component| component.restic_stats.iter())
-        .filter_map(|stats| Some(stats.summary.as_ref()?.host_path.clone()))
-        .collect()
+/// The Snapshot's component that a part belongs to: the one with its restic snapshot at its place, or else of its name.
+fn recorded<'a>(snapshot: &'a Snapshot, part: &PinnedComponent) -> Option<&'a Component> {
+    let components = &snapshot.status.as_ref()?.components;
+    let holds = |component: &&Component| {
+        let ids = component.restic_stats.iter().filter_map(|stats| stats.summary.as_ref()).map(|summary| &summary.id);
+        component.path == part.path && ids.into_iter().any(|id| part.restic_ids.contains(id))
+    };
+    components.values().find(holds).or_else(|| components.get(&part.name))
+}
+
+/// The backed-up paths of a part, as the Snapshot tells them.
+fn host_paths(snapshot: &Snapshot, part: &PinnedComponent) -> Vec<String> {
+    let summaries =
+        recorded(snapshot, part).into_iter().flat_map(|component| &component.restic_stats).filter_map(|stats| stats.summary.as_ref());
+    summaries.filter(|summary| part.restic_ids.contains(&summary.id)).map(|summary| summary.host_path.clone()).collect()
 }
 
 /// The Function with its templates filled in.

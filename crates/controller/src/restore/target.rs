@@ -124,7 +124,8 @@ pub(crate) fn is_gone(pod: &Pod) -> bool {
     matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")) && terminated
 }
 
-fn mounts(pod: &Pod, claim: &str) -> bool {
+/// Whether a pod mounts a claim of its namespace.
+pub(crate) fn mounts(pod: &Pod, claim: &str) -> bool {
     let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
     volumes.into_iter().any(|volume| {
         volume.persistent_volume_claim.as_ref().is_some_and(|source| source.claim_name == claim)

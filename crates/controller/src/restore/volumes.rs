@@ -15,7 +15,8 @@ use crate::failure::Failure;
 const SCRATCH_VOLUME: &str = "kubestash-tmp-volume";
 /// Where the scratch volume is mounted.
 pub(crate) const SCRATCH_DIR: &str = "/kubestash-tmp";
-const TARGET_VOLUME: &str = "backproof-target";
+/// The volume that is restored into.
+pub(crate) const TARGET_VOLUME: &str = "backproof-target";
 /// Everything below is ours alone.
 const OUR_DIR: &str = "/backproof";
 

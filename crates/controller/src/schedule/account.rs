@@ -13,7 +13,7 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Client, Resource,
-    api::{Patch, PatchParams},
+    api::{DeleteParams, Patch, PatchParams},
     runtime::{
         reflector::{ObjectRef, Store},
         watcher,
@@ -102,6 +102,33 @@ impl Accounts {
     /// Completes once the caches are filled; `false` when a watch is gone.
     pub(crate) async fn ready(&self) -> bool {
         self.accounts.wait_until_ready().await.is_ok() && self.bindings.wait_until_ready().await.is_ok()
+    }
+
+    /// Makes both, whatever the caches say: they may lag behind [`Self::withdraw`].
+    pub(crate) async fn grant(&self, client: &Client, namespace: &str) -> Result<(), Error> {
+        let named = self.purpose.name();
+        let account = self.purpose.account(namespace);
+        if !is_there(self.accounts.get(&ObjectRef::new(named).within(namespace)), &account) {
+            apply(client, namespace, named, &account).await?;
+        }
+        apply(client, namespace, named, &self.purpose.binding(namespace)).await
+    }
+
+    /// Takes the rights back: whoever may create pods may run as the account, so it has none while nobody needs them.
+    pub(crate) async fn withdraw(&self, client: &Client, namespace: &str) -> Result<(), Error> {
+        let named = self.purpose.name();
+        let api: Api<RoleBinding> = Api::namespaced(client.clone(), namespace);
+        let what = format!("delete RoleBinding {namespace}/{named}");
+        match api.delete(named, &DeleteParams::default()).await.map_err(Error::api(what)) {
+            Ok(_) => Ok(()),
+            Err(error) if error.is_not_found() => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the rights are there, as far as the cache knows.
+    pub(crate) fn is_granted(&self, namespace: &str) -> bool {
+        self.bindings.get(&ObjectRef::new(self.purpose.name()).within(namespace)).is_some()
     }
 
     /// Makes what is missing or was changed.

@@ -90,6 +90,15 @@ async fn place(api: &Api<CronJob>, invoker: Invoker<'_>, applied: &Applied) -> R
     })
 }
 
+/// Deletes these CronJobs of a namespace.
+pub(super) async fn remove(client: &Client, namespace: &str, cronjobs: &[(String, String)]) -> Result<(), Error> {
+    let api: Api<CronJob> = Api::namespaced(client.clone(), namespace);
+    for (name, uid) in cronjobs {
+        delete(&api, name, uid).await?;
+    }
+    Ok(())
+}
+
 async fn delete(api: &Api<CronJob>, name: &str, uid: &str) -> Result<(), Error> {
     let params = DeleteParams {
         preconditions: Some(Preconditions { uid: Some(uid.to_owned()), resource_version: None }),

@@ -318,3 +318,65 @@ proptest! {
         prop_assert_eq!(without.delete.len(), there.len());
     }
 }
+
+/// A verifier may lie in another namespace than its invoker: the CronJob is the invoker's all the same.
+#[test]
+fn a_verifier_of_another_namespace_schedules_in_the_invokers() {
+    let configuration = configuration(
+        "  sessions: [{name: daily, repositories: [{name: repo, backupVerifier: {name: ver, namespace: checks}}, {name: own, backupVerifier: {name: ver}}]}]",
+    );
+    let invoker = Invoker::Configuration(&configuration);
+    let mut elsewhere = verifier("scheduler: {schedule: '0 4 * * *', jobTemplate: {}}");
+    elsewhere.metadata.namespace = Some("checks".into());
+    let mut both = observed(invoker, Some(verifier(SCHEDULE)), &[]);
+    both.verifiers.insert(("checks".into(), "ver".into()), Arc::new(elsewhere.clone()));
+    let decision = decide(&both);
+    let made: Vec<_> = decision
+        .apply
+        .iter()
+        .map(|applied| {
+            let meta = &applied.cronjob.metadata;
+            let owner = &meta.owner_references.as_ref().unwrap()[0];
+            (meta.namespace.clone().unwrap(), owner.uid.clone(), applied.cronjob.spec.clone().unwrap().schedule)
+        })
+        .collect();
+    let in_demo = |schedule: &str| ("demo".to_owned(), "inv-uid".to_owned(), schedule.to_owned());
+    assert_eq!((made, decision.notes.len()), (vec![in_demo("*/5 * * * *"), in_demo("0 4 * * *")], 0));
+    // One of the name in the invoker's own namespace is another verifier.
+    let alone = decide(&observed(invoker, Some(verifier(SCHEDULE)), &[]));
+    assert_eq!((alone.apply.len(), alone.notes.len()), (1, 1));
+    assert!(alone.notes[0].message.contains("checks/ver"), "{}", alone.notes[0].message);
+}
+
+#[test]
+fn edits_of_a_batch_with_several_sessions_and_repositories_are_followed() {
+    let batch = |sessions: &str| -> BackupBatch {
+        serde_saphyr::from_str(&format!(
+            "{HEAD}kind: BackupBatch\nmetadata: {{name: sample, namespace: demo, uid: inv-uid}}\nspec:\n  sessions: [{sessions}]"
+        ))
+        .unwrap()
+    };
+    let session = |name: &str, repositories: &[&str]| {
+        let repositories: Vec<_> = repositories.iter().map(|name| format!("{{name: {name}, backupVerifier: {{name: ver}}}}")).collect();
+        format!("{{name: {name}, targets: [{{name: t, repositories: [{}]}}]}}", repositories.join(", "))
+    };
+    let all = batch(&format!("{}, {}", session("daily", &["a", "b"]), session("weekly", &["a"])));
+    let made = decide(&observed(Invoker::Batch(&all), Some(verifier(SCHEDULE)), &[])).apply;
+    let there: Vec<CronJob> = made.into_iter().map(|applied| stored(applied.cronjob)).collect();
+    assert_eq!(there.len(), 3);
+    let after = |batch: &BackupBatch, verifier: Option<BackupVerifier>| {
+        let decision = decide(&observed(Invoker::Batch(batch), verifier, &there));
+        (decision.apply.len(), decision.delete.len(), decision.notes.len())
+    };
+    assert_eq!(after(&all, Some(verifier(SCHEDULE))), (0, 0, 0), "nothing changed");
+    assert_eq!(after(&batch(&session("daily", &["a", "b"])), Some(verifier(SCHEDULE))), (0, 1, 0), "a session dropped");
+    assert_eq!(after(&batch(&session("daily", &["a"])), Some(verifier(SCHEDULE))), (0, 2, 0), "and a repository");
+    assert_eq!(after(&all, None), (0, 3, 3), "the verifier removed");
+    assert_eq!(after(&all, Some(verifier("scheduler: {schedule: '@daily', jobTemplate: {}}"))), (3, 0, 0), "the verifier changed");
+    let mut paused = all.clone();
+    paused.spec.paused = true;
+    assert_eq!(after(&paused, Some(verifier(SCHEDULE))), (3, 0, 0), "paused");
+    let mut leaving = all.clone();
+    leaving.metadata.deletion_timestamp = serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap();
+    assert_eq!(after(&leaving, Some(verifier(SCHEDULE))), (0, 3, 0), "deleted");
+}

@@ -6,6 +6,7 @@ pub(crate) mod account;
 mod apply;
 mod cronjob;
 mod decide;
+mod orphans;
 pub(crate) mod same;
 
 use std::{
@@ -160,9 +161,7 @@ impl Schedule {
                 });
             }),
             cronjobs: caches.watch(all().labels(labels::INVOKER_UID), move |cronjob: &CronJob| {
-                if let Some(key) = owner_of(cronjob) {
-                    send(&to, key);
-                }
+                send(&to, owner_of(cronjob).unwrap_or_else(|| nobody(cronjob)));
             }),
             accounts: Accounts::watch(caches, Purpose::Trigger, move |namespace| {
                 of_accounts.queue(|invoker| invoker.namespace() == namespace);
@@ -185,11 +184,11 @@ impl Schedule {
         let outcome = match key.kind {
             Kind::Configuration => match self.configurations.get(&ObjectRef::new(&key.name).within(&key.namespace)) {
                 Some(object) => self.serve(&key, Invoker::Configuration(&object)).await,
-                None => return self.forget(&key),
+                None => return self.forget(&key).await,
             },
             Kind::Batch => match self.batches.get(&ObjectRef::new(&key.name).within(&key.namespace)) {
                 Some(object) => self.serve(&key, Invoker::Batch(&object)).await,
-                None => return self.forget(&key),
+                None => return self.forget(&key).await,
             },
         };
         match outcome {
@@ -211,10 +210,20 @@ impl Schedule {
         }
     }
 
-    /// The invoker is gone; its CronJobs go with it, as it owns them.
-    fn forget(&self, key: &Key) -> Again {
+    /// The invoker is gone; its CronJobs go with it, as it owns them. Those that were orphaned are deleted here.
+    async fn forget(&self, key: &Key) -> Again {
         self.told.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
-        Again::OnChange
+        let (configurations, batches) = (self.configurations.state(), self.batches.state());
+        let live =
+            configurations.iter().filter_map(|object| object.uid()).chain(batches.iter().filter_map(|object| object.uid())).collect();
+        let there = self.cronjobs.state_filter(|cronjob| cronjob.metadata.namespace.as_deref() == Some(&key.namespace));
+        match apply::remove(&self.context.client, &key.namespace, &orphans::orphans(&there, &live)).await {
+            Ok(()) => Again::OnChange,
+            Err(error) => {
+                tracing::warn!(namespace = key.namespace, error = error.chain(), "CronJobs without an invoker are not deleted");
+                Again::After(error.class().requeue())
+            }
+        }
     }
 
     async fn serve(&self, key: &Key, invoker: Invoker<'_>) -> Result<Again, Error> {
@@ -276,6 +285,11 @@ impl Schedule {
             }
         }
     }
+}
+
+/// The key of no invoker, so that CronJobs without one are looked at.
+fn nobody(cronjob: &CronJob) -> Key {
+    Key { kind: Kind::Configuration, namespace: cronjob.namespace().unwrap_or_default(), name: String::new() }
 }
 
 /// The invoker a CronJob was made for.

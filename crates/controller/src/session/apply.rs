@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use backproof_api::{BackupVerificationSession, Repository, RestoreSession, Snapshot, SnapshotStatus, labels, phase};
+use backproof_api::{BackupVerificationSession, Repository, RestoreSession, Snapshot, SnapshotStatus, labels, names, phase};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::Job;
 use kube::{
@@ -26,6 +26,7 @@ use crate::{
     events::{Note, path, regarding},
     lease::{self, Held, Holder, Lock},
     metrics::Verification,
+    restore,
 };
 
 /// Most names tried for a retry.
@@ -79,6 +80,7 @@ impl Driver {
                 let api: Api<RestoreSession> = Api::namespaced(self.context.client.clone(), &session.namespace().unwrap_or_default());
                 delete(&api, &session.name_any(), restore, DeleteParams::background(), "RestoreSession").await?;
             }
+            Effect::AskForWipe(restore) => self.ask_for_wipe(&session, restore).await?,
             Effect::DeleteJobs => self.delete_jobs(&session).await?,
             Effect::WriteSnapshot { name, version, status } => self.write_snapshot(observed, name, version, status, now).await?,
             Effect::DeleteSession { name, uid } => {
@@ -90,6 +92,7 @@ impl Driver {
                 names.iter().for_each(|name| self.memory.nudge(ObjectRef::new(name).within(&namespace)));
             }
             Effect::DropFinalizer => {
+                self.remove_copies(&session).await?;
                 let left: Vec<_> = session.finalizers().iter().filter(|finalizer| *finalizer != labels::FINALIZER).collect();
                 match self.patch(&session, json!({ "metadata": { "finalizers": left } })).await {
                     Err(error) if !error.is_not_found() => return Err(error),
@@ -182,7 +185,17 @@ impl Driver {
         Ok(match found.filter(|found| found.uid().as_deref() == Some(holder.uid.as_str())) {
             None => false,
             Some(guarded) => match &guarded.0 {
-                Ok(session) => !matches!(stage(session), Stage::Done(_) | Stage::Gone),
+                Ok(session) => match stage(session) {
+                    // A finished one still has the target while it is wiped; whoever came in between would lose it.
+                    Stage::Done(run) => super::wipe::may_run(session, &run, Timestamp::now()),
+                    Stage::Gone => false,
+                    Stage::Foreign
+                    | Stage::Deleting(_)
+                    | Stage::Unpinned
+                    | Stage::Contradicted(_)
+                    | Stage::Running(_)
+                    | Stage::Judged(..) => true,
+                },
                 // What cannot be read may still run.
                 Err(_) => true,
             },
@@ -220,6 +233,38 @@ impl Driver {
             Ok(_) => Ok(()),
             Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
             Err(error) => Err(Error::api(format!("create RestoreSession {}", path(restore)))(error)),
+        }
+    }
+
+    /// Removes Secrets that were copied for this session's Jobs and outlived them.
+    async fn remove_copies(&self, session: &BackupVerificationSession) -> Result<(), Error> {
+        let Stage::Deleting(Some(run)) = stage(session) else { return Ok(()) };
+        let (target, uid) = (&run.verifier.target.object.namespace, session.uid().unwrap_or_default());
+        // Elsewhere there is neither a copy nor the right to look for one.
+        if !self.context.config.cross_namespace.iter().any(|pair| pair.target == *target) {
+            return Ok(());
+        }
+        for component in &restore::parts(&run.snapshot.components) {
+            let name = names::child(&[&session.name_any(), &component.name], &uid);
+            match restore::copies::remove(&self.context.client, target, &name, &uid).await {
+                Err(error) if error.status_code() == Some(403) => {
+                    let note = Note::warning("LeftBehind", "Delete", format!("a copied Secret may be left: {}", error.chain()));
+                    self.context.events.on(session, note).await;
+                }
+                other => other?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn ask_for_wipe(&self, session: &BackupVerificationSession, uid: &str) -> Result<(), Error> {
+        let api: Api<RestoreSession> = Api::namespaced(self.context.client.clone(), &session.namespace().unwrap_or_default());
+        let patch = json!({ "metadata": { "uid": uid, "annotations": { (labels::WIPE): session.uid() } } });
+        match api.patch_metadata(&session.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await {
+            Ok(_) => Ok(()),
+            // Gone, or another one of the name: nothing of ours is left to wipe for.
+            Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(()),
+            Err(error) => Err(Error::api(format!("annotate RestoreSession {}", path(session)))(error)),
         }
     }
 

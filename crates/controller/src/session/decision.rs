@@ -49,6 +49,8 @@ pub(super) enum Effect {
     CreateRestore(Box<RestoreSession>),
     /// Deletes our RestoreSession of this UID.
     DeleteRestore(String),
+    /// Tells our RestoreSession of this UID that its target may be wiped.
+    AskForWipe(String),
     /// Deletes every Job that carries the session's UID.
     DeleteJobs,
     /// Writes the status of the pinned Snapshot, bound to the version that was read.

@@ -12,6 +12,7 @@ use super::{
     history::{owes_retry, retry_due},
     observed::{Observed, Seen},
     resolve,
+    wipe::{self, Wiping},
 };
 use crate::{events::Note, lease::Lock};
 
@@ -37,8 +38,12 @@ fn give_back(observed: &Observed, run: &PinnedRun, completed: Timestamp, now: Ti
         Lock::NotRead | Lock::Free | Lock::Held(_) => return None,
     }
     let Some(remains) = &observed.remains else { return Some(Decision::wait(Duration::from_secs(1))) };
+    let untold = match wipe::decide(observed, run, now) {
+        Wiping::Wait(decision) => return Some(decision),
+        Wiping::Over(untold) => untold,
+    };
     if remains.pods.is_empty() && remains.forbidden.is_none() {
-        return Some(Decision::act(vec![Effect::ReleaseLock]));
+        return Some(Decision::act(untold.into_iter().chain([Effect::ReleaseLock]).collect()));
     }
     let what = remains.forbidden.clone().unwrap_or_else(|| remains.pods.join(", "));
     let message = format!("{} stays locked until these pods are gone: {what}", resolve::target_text(run));

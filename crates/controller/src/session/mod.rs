@@ -24,6 +24,7 @@ mod safety;
 mod stage;
 #[cfg(test)]
 mod tests;
+mod wipe;
 mod wire;
 
 use std::sync::Arc;

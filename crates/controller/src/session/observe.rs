@@ -80,6 +80,9 @@ impl Driver {
         if self.memory.holds(&uid) {
             observed.lock = Lock::Mine;
             observed.remains = Some(self.remains(&uid, &namespaces(&session, run)).await?);
+            if run.wipe_target {
+                observed.restore = self.restore(&session, run).await?;
+            }
         } else {
             observed.lock = Lock::NotRead;
         }

@@ -15,7 +15,6 @@ use super::{
     driver::Driver,
     observed::{Claim, OwnedInvoker, References},
     resolve::{self, is_claim},
-    safety::place,
 };
 use crate::Error;
 
@@ -139,7 +138,7 @@ impl Driver {
         let volume = object.spec.and_then(|spec| spec.volume_name).unwrap_or_default();
         if let Some(volume) = self.get::<PersistentVolume>(Api::all(self.context.client.clone()), &volume).await? {
             claim.volume_uid = volume.uid().unwrap_or_default();
-            claim.place = place(&volume);
+            claim.place = crate::place::of_volume(&volume);
         }
         Ok(Some(claim))
     }
@@ -180,6 +179,10 @@ impl Driver {
                 let namespace = storage.metadata.namespace.clone().unwrap_or_default();
                 let role = format!("the volume of BackupStorage {namespace}/{}, which holds the repository", storage.name_any());
                 sources.extend(self.claim(&namespace, &claim.claim_name, &role).await?);
+            } else if let Some(local) = local {
+                // A repository on a directory or an export that is named directly, without a claim.
+                let role = format!("the place of BackupStorage {}, which holds the repository", crate::events::path(storage));
+                sources.push(Claim { place: crate::place::of_source(&local.source), role, ..Claim::default() });
             }
         }
         Ok(sources)

@@ -5,13 +5,13 @@ use backproof_api::{
     shared::{AddonInfo, FlatPodSpec, FromNamespaces, TypedObjectReference, Volume, Wire},
     validate::{Invoker, RepositoryEntry, target_is_source},
 };
-use k8s_openapi::api::core::v1::{PersistentVolume, PodSecurityContext, SecurityContext};
+use k8s_openapi::api::core::v1::{PodSecurityContext, SecurityContext};
 
 use super::{
     observed::{Claim, Settings},
     wire::Refusal,
 };
-use crate::events::path;
+use crate::{events::path, place::overlap};
 
 /// Refuses a target that the invoker itself names as what it backs up.
 pub(super) fn target_is_not_invokers(verifier: &BackupVerifier, invoker: Invoker<'_>, entry: &RepositoryEntry<'_>) -> Result<(), Refusal> {
@@ -77,33 +77,6 @@ pub(super) fn target_is_not_resolved_source(target: &Claim, sources: &[Claim]) -
     Ok(())
 }
 
-/// Whether two places are the same or one lies inside the other.
-fn overlap(one: &str, other: &str) -> bool {
-    let inside = |inner: &str, outer: &str| {
-        inner == outer || inner.strip_prefix(outer.trim_end_matches('/')).is_some_and(|rest| rest.starts_with('/'))
-    };
-    !one.is_empty() && !other.is_empty() && (inside(one, other) || inside(other, one))
-}
-
-/// Where a volume's data lies, as one text that is equal for two volumes only if their data is; empty when nothing tells.
-pub(super) fn place(volume: &PersistentVolume) -> String {
-    let Some(spec) = &volume.spec else { return String::new() };
-    if let Some(csi) = &spec.csi {
-        return format!("csi:{}:{}", csi.driver, csi.volume_handle);
-    }
-    if let Some(nfs) = &spec.nfs {
-        return format!("nfs:{}:{}", nfs.server, nfs.path);
-    }
-    let node = spec.node_affinity.as_ref().and_then(|affinity| serde_json::to_string(affinity).ok()).unwrap_or_default();
-    if let Some(path) = &spec.host_path {
-        return format!("node:{node}:{}", path.path);
-    }
-    if let Some(local) = &spec.local {
-        return format!("node:{node}:{}", local.path);
-    }
-    String::new()
-}
-
 /// Refuses what would have to cross namespaces and may not.
 pub(super) fn namespaces(
     own: &str,
@@ -126,49 +99,34 @@ pub(super) fn namespaces(
             ),
         ));
     }
-    if target.namespace != own {
-        let allowed = settings.crossing.iter().any(|pair| pair.target == target.namespace && pair.from.iter().any(|from| from == own));
-        let message = if allowed {
-            format!(
-                "namespace {own} may restore into namespace {}, but this version cannot bring Secrets there yet: use a target in namespace {own}",
-                target.namespace
-            )
-        } else {
-            format!(
-                "the target lies in namespace {}, the session in {own}: add this pair to the chart's value crossNamespace, or use a target in namespace {own}",
-                target.namespace
-            )
-        };
+    let may = |from: &str| {
+        target.namespace == from
+            || settings.crossing.iter().any(|pair| pair.target == target.namespace && pair.from.iter().any(|listed| listed == from))
+    };
+    let value = |from: &str| format!("set the chart's value crossNamespace to {{{}: [{from}]}}", target.namespace);
+    if !may(own) {
+        let message = format!(
+            "the target lies in namespace {}, the session in {own}: {}, or use a target in namespace {own}",
+            target.namespace,
+            value(own)
+        );
         return Err(Refusal::new(Cause::CrossNamespaceNotAllowed, message));
     }
-    let secret = repository.spec.encryption_secret.clone().unwrap_or_default();
-    let secret_namespace = secret.namespace_or(own);
-    if !secret.name.is_empty() && secret_namespace != target.namespace {
-        return Err(secret_elsewhere(
-            &format!("spec.encryptionSecret of Repository {}", path(repository)),
-            secret_namespace,
-            &secret.name,
-            &target.namespace,
-        ));
+    match crate::storage::secrets(storage, repository).into_iter().find(|secret| !may(&secret.namespace)) {
+        Some(secret) => Err(Refusal::new(
+            Cause::SecretNotReachable,
+            format!(
+                "{} names Secret {}/{}, which Jobs in namespace {} may not have: {}, or put a copy into namespace {} and name that",
+                secret.named_by,
+                secret.namespace,
+                secret.name,
+                target.namespace,
+                value(&secret.namespace),
+                target.namespace
+            ),
+        )),
+        None => Ok(()),
     }
-    let storage_secret = [
-        inner.s3.as_ref().map(|s3| s3.secret_name.as_str()),
-        inner.gcs.as_ref().map(|gcs| gcs.secret_name.as_str()),
-        inner.azure.as_ref().map(|azure| azure.secret_name.as_str()),
-    ];
-    match storage_secret.into_iter().flatten().find(|name| !name.is_empty()) {
-        Some(name) if storage_namespace != target.namespace => Err(secret_elsewhere(&what, &storage_namespace, name, &target.namespace)),
-        Some(_) | None => Ok(()),
-    }
-}
-
-fn secret_elsewhere(field: &str, namespace: &str, name: &str, target: &str) -> Refusal {
-    Refusal::new(
-        Cause::SecretNotReachable,
-        format!(
-            "{field} names Secret {namespace}/{name}, which Jobs in namespace {target} cannot mount: put a copy into namespace {target} and name that"
-        ),
-    )
 }
 
 fn usage(own: &str, storage: &BackupStorage, namespace: &str) -> Result<(), Refusal> {

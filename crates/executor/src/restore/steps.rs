@@ -132,12 +132,16 @@ fn fill(
 fn open(store: Store, passwords: &[Vec<u8>], run: &Run) -> Result<Repository, Finding> {
     let mut facts = RepositoryFacts::default();
     let opened = Repository::open(store, passwords, &mut facts, &run.findings);
-    if let (Err(finding), Ok(known), Some(password)) = (&opened, std::env::var("BACKPROOF_REPOSITORY_ID"), passwords.first())
+    if let (Err(finding), Ok(id)) = (&opened, std::env::var("BACKPROOF_REPOSITORY_ID"))
         && finding.kind == Cause::EncryptionKeyRejected
-        && !known.is_empty()
+        && !id.is_empty()
     {
-        // The controller tells under which id it was opened before, so that it can tell a lost key from a wrong password.
-        facts.password_fingerprint = fingerprint(password, &known);
+        // The controller tells under which id it was opened before, so that it can tell a lost key from a wrong password; and
+        // by which password, as one in a file is tried with and without its line's end.
+        let known = std::env::var("BACKPROOF_KNOWN_FINGERPRINT").unwrap_or_default();
+        let mut prints: Vec<String> = passwords.iter().map(|password| fingerprint(password, &id)).collect();
+        let at = prints.iter().position(|print| *print == known).unwrap_or(0);
+        facts.password_fingerprint = if prints.is_empty() { String::new() } else { prints.swap_remove(at) };
     }
     run.facts(|all| all.repository = Some(facts));
     opened

@@ -71,7 +71,8 @@ pub(super) fn tenure(target: &Target, claim: &Claim) -> Result<Tenure, Finding> 
     })
 }
 
-fn read(target: &Target) -> Option<Claim> {
+/// Whom the marker names, if it can be read.
+pub(super) fn read(target: &Target) -> Option<Claim> {
     let file = target.at(MARKER.as_bytes(), OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty()).ok()?;
     let mut text = String::new();
     std::fs::File::from(file).take(64 << 10).read_to_string(&mut text).ok()?;

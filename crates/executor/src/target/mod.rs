@@ -4,9 +4,12 @@ mod beneath;
 mod marker;
 mod wipe;
 
-use std::{env, fs, path::Path, process::ExitCode};
+use std::{cell::Cell, env, fs, path::Path, process::ExitCode};
 
-use backproof_api::{Cause, report::Finding};
+use backproof_api::{
+    Cause,
+    report::{Finding, Identity, WipeReport},
+};
 use rustix::io::Errno;
 
 pub(crate) use backproof_api::labels::TARGET_MARKER as MARKER;
@@ -19,6 +22,9 @@ pub(crate) struct WipeArgs {
     /// Directory that an earlier restore wrote to.
     #[arg(long)]
     target: std::path::PathBuf,
+    /// File that the report goes to.
+    #[arg(long)]
+    report: Option<std::path::PathBuf>,
 }
 
 impl Claim {
@@ -31,20 +37,46 @@ impl Claim {
 
 /// Empties a target under its marker. The marker stays.
 pub(crate) fn wipe_command(args: &WipeArgs) -> ExitCode {
-    let run = || {
-        let target = Target::open(&args.target)?;
-        match marker::tenure(&target, &Claim::from_env())? {
-            Tenure::Free => Ok(()),
-            Tenure::Ours => wipe::wipe(&target, &|| ()),
-            Tenure::Foreign(why) => Err(Finding { kind: Cause::TargetNotEmpty, path: args.target.display().to_string(), detail: why }),
-        }
+    let claim = Claim::from_env();
+    let removed = Cell::new(0);
+    let outcome = Target::open(&args.target).and_then(|target| wipe_own(&target, &claim, &|| removed.set(removed.get() + 1)));
+    let mut report = WipeReport {
+        identity: Identity {
+            session_uid: claim.session,
+            attempt: env::var("BACKPROOF_ATTEMPT").ok().and_then(|number| number.parse().ok()).unwrap_or_default(),
+            component: String::new(),
+        },
+        wiped: outcome.is_ok(),
+        removed: removed.get(),
+        ..WipeReport::default()
     };
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(finding) => {
-            eprintln!("{}: {}: {}", finding.kind, finding.path, finding.detail);
-            ExitCode::from(2)
-        }
+    if let Err(finding) = outcome {
+        eprintln!("{}: {}: {}", finding.kind, finding.path, finding.detail);
+        report.cause = Some(finding.kind);
+        report.error = Some(format!("{}: {}", finding.path, finding.detail).chars().take(1000).collect());
+    }
+    if let Some(path) = &args.report
+        && let Err(error) = fs::write(path, serde_json::to_string(&report).unwrap_or_default())
+    {
+        eprintln!("the report cannot be written to {}: {error}", path.display());
+        return ExitCode::from(2);
+    }
+    if report.wiped { ExitCode::SUCCESS } else { ExitCode::from(2) }
+}
+
+/// Wipes what this claim's marker covers; in a Job, only what its own session restored: a later run may have the target.
+fn wipe_own(target: &Target, claim: &Claim, tick: &dyn Fn()) -> Result<(), Finding> {
+    let refused = |detail: String| Err(Finding { kind: Cause::TargetNotEmpty, path: target.shown(), detail });
+    match marker::tenure(target, claim)? {
+        Tenure::Free => Ok(()),
+        Tenure::Foreign(why) => refused(why),
+        Tenure::Ours => match marker::read(target).map(|owner| owner.session) {
+            Some(session) if claim.session.is_empty() || session == claim.session => wipe::wipe(target, tick),
+            session => refused(format!(
+                "it holds what the session with UID {:?} restored, not this one; the next run wipes it",
+                session.unwrap_or_default()
+            )),
+        },
     }
 }
 

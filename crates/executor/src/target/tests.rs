@@ -114,3 +114,26 @@ fn target_and_repository_do_not_overlap() {
         assert_eq!(refuse_overlap(&path("repo"), &path(target)).is_err(), refused, "{target}");
     }
 }
+
+#[test]
+fn at_the_end_only_what_the_own_session_restored_is_wiped() {
+    for (owner, session, wiped) in [("a", "session", true), ("a", "later", false), ("b", "session", false), ("a", "", true)] {
+        let dir = tempfile::tempdir().unwrap();
+        let target = Target::open(dir.path()).unwrap();
+        marker::write(&target, &claim(owner)).unwrap();
+        fs::create_dir(dir.path().join("data")).unwrap();
+        fs::write(dir.path().join("data/file"), "x").unwrap();
+        let removed = Cell::new(0);
+        let asked = Claim { claim: "a".to_owned(), session: session.to_owned() };
+        let outcome = wipe_own(&target, &asked, &|| removed.set(removed.get() + 1));
+        assert_eq!((outcome.is_ok(), removed.get()), (wiped, if wiped { 2 } else { 0 }), "{owner} {session}");
+        assert_eq!(dir.path().join("data/file").exists(), !wiped, "{owner} {session}");
+    }
+    // Data without a marker is nobody's to remove; a target without data is wiped already.
+    let dir = tempfile::tempdir().unwrap();
+    let target = Target::open(dir.path()).unwrap();
+    assert!(wipe_own(&target, &claim("a"), &|| ()).is_ok());
+    fs::write(dir.path().join("precious"), "x").unwrap();
+    assert!(wipe_own(&target, &claim("a"), &|| ()).is_err());
+    assert!(dir.path().join("precious").exists());
+}

@@ -8,6 +8,8 @@ mod damage;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
+mod keys;
+#[cfg(test)]
 mod object_store;
 #[cfg(test)]
 mod prune;

@@ -1,10 +1,14 @@
 //! A crash after each write, at any place of a run, with a cache that may lag: the same end, and nothing done twice.
 
+use backproof_api::RestoreSessionStatus;
 use k8s_openapi::api::batch::v1::Job;
 use serde_json::json;
 
-use super::facts::{DUMP_ID, World, at, from, pod, report, terminated};
-use crate::restore::decide::{Decision, Effect};
+use super::facts::{DUMP_ID, SESSION, World, at, from, pod, report, terminated};
+use crate::restore::{
+    decide::{Decision, Effect},
+    job::our_jobs,
+};
 
 /// An API server with one restore in it, and how many writes it still takes before our process dies.
 struct Server {
@@ -14,6 +18,8 @@ struct Server {
     /// UIDs in the order they were started.
     starts: Vec<String>,
     made: usize,
+    /// Whether the target is wiped in the end.
+    wipes: bool,
 }
 
 /// Our process has died.
@@ -21,7 +27,14 @@ struct Died;
 
 impl Server {
     fn new(dies_after: usize) -> Self {
-        Self { world: World::of_two(), writes: 0, dies_after, starts: Vec::new(), made: 0 }
+        Self { world: World::of_two(), writes: 0, dies_after, starts: Vec::new(), made: 0, wipes: false }
+    }
+
+    /// One whose target is wiped in the end.
+    fn wiping(dies_after: usize) -> Self {
+        let mut server = Self { wipes: true, ..Self::new(dies_after) };
+        server.world.owner.run.wipe_target = true;
+        server
     }
 
     fn wrote(&mut self) -> Result<(), Died> {
@@ -34,8 +47,9 @@ impl Server {
         let makes = decision.effects.iter().any(|effect| matches!(effect, Effect::Create(_)));
         let changed = self.world.restore.status.as_ref() != Some(&decision.status);
         if changed && !makes {
-            let closed = self.world.restore.status.clone().unwrap_or_default().completion_time.is_some();
-            assert!(!closed, "a closed status never changes");
+            let before = self.world.restore.status.clone().unwrap_or_default();
+            let but_for_the_wipe = RestoreSessionStatus { wipe: decision.status.wipe.clone(), ..before.clone() };
+            assert!(before.completion_time.is_none() || but_for_the_wipe == decision.status, "a closed status never changes");
             self.world.restore.status = Some(decision.status);
             self.wrote()?;
         }
@@ -51,8 +65,13 @@ impl Server {
                     self.world.jobs.retain(|job| job.metadata.uid.as_ref() != Some(&object.uid));
                     self.wrote()?;
                 }
+                Effect::Remember { .. } => {}
+                Effect::CopySecrets { job, .. } => {
+                    self.world.copied.insert(job.uid);
+                    self.wrote()?;
+                }
                 Effect::Start { job, .. } => {
-                    let recorded = self.world.restore.status.as_ref().unwrap().jobs.iter().any(|pinned| pinned.object.uid == job.uid);
+                    let recorded = our_jobs(self.world.restore.status.as_ref().unwrap()).contains(job.uid.as_str());
                     assert!(recorded, "a Job is recorded before it is started");
                     self.start(&job.uid);
                     self.wrote()?;
@@ -84,12 +103,20 @@ impl Server {
     /// What the cluster does while we wait: the Job that runs ends well.
     fn cluster(&mut self) {
         for job in &mut self.world.jobs {
-            let component = job.metadata.labels.as_ref().unwrap()["backproof.dev/component"].clone();
+            let component = job.metadata.labels.as_ref().unwrap().get("backproof.dev/component").cloned();
             let running = job.spec.as_ref().unwrap().suspend == Some(false) && job.status.as_ref().unwrap().conditions.is_none();
             if !running {
                 continue;
             }
             job.status.as_mut().unwrap().conditions = Some(from(json!([{"type": "Complete", "status": "True"}])));
+            let Some(component) = component else {
+                let done = json!({"identity": {"sessionUid": SESSION, "attempt": 1}, "wiped": true});
+                let mut pod = pod("wipe", "Succeeded", terminated(0, &done.to_string()));
+                pod.metadata.owner_references.as_mut().unwrap()[0].uid = job.metadata.uid.clone().unwrap();
+                pod.status.as_mut().unwrap().container_statuses.as_mut().unwrap()[0].name = "wipe".into();
+                self.world.pods.push(pod);
+                continue;
+            };
             let mut report = report("Verified", None);
             if component == "dump" {
                 report["identity"]["component"] = "dump".into();
@@ -106,6 +133,7 @@ impl Server {
         for _ in 0..60 {
             // A new look at the world: what this process has made before is not known any more.
             self.world.made.clear();
+            self.world.copied.clear();
             self.world.neighbours.clone_from(&self.world.pods);
             for _ in 0..8 {
                 let decision = self.world.decide(at(5)).unwrap();
@@ -114,8 +142,12 @@ impl Server {
                     Ok(false) | Err(Died) => break,
                 }
             }
-            if self.world.restore.status.as_ref().is_some_and(|status| status.completion_time.is_some()) {
-                return self.world.ending(at(5));
+            if let Some(status) = self.world.restore.status.clone().filter(|status| status.completion_time.is_some()) {
+                if !self.wipes || status.wipe.is_some_and(|wipe| wipe.wiped == Some(true)) {
+                    return self.world.ending(at(5));
+                }
+                // The session ends with it; only then is there something to wipe.
+                super::wipe::over(&mut self.world);
             }
             self.cluster();
         }
@@ -133,6 +165,20 @@ fn a_crash_after_any_write_leads_to_the_same_end() {
         assert_eq!(server.run(), "Verified - Succeeded", "after write {dies_after}");
         assert_eq!(server.starts.len(), 2, "each component ran once, after write {dies_after}");
         assert_eq!(server.world.jobs.len(), 2);
+    }
+}
+
+#[test]
+fn a_crash_after_any_write_wipes_the_target_once_and_last() {
+    let mut smooth = Server::wiping(usize::MAX);
+    assert_eq!(smooth.run(), "Verified - Succeeded");
+    assert_eq!((smooth.made, smooth.starts.len()), (3, 3), "two that restore and one that wipes");
+    for dies_after in 1..=smooth.writes + 4 {
+        let mut server = Server::wiping(dies_after);
+        assert_eq!(server.run(), "Verified - Succeeded", "after write {dies_after}");
+        assert_eq!((server.starts.len(), server.world.jobs.len()), (3, 3), "after write {dies_after}");
+        let wipe = server.world.restore.status.clone().unwrap().wipe.unwrap();
+        assert_eq!(server.starts.last(), Some(&wipe.job.uid), "after write {dies_after}");
     }
 }
 

@@ -75,6 +75,7 @@ pub(super) struct World {
     pub(super) pods: Vec<Pod>,
     pub(super) neighbours: Vec<Pod>,
     pub(super) made: BTreeSet<String>,
+    pub(super) copied: BTreeSet<String>,
 }
 
 impl World {
@@ -146,6 +147,7 @@ spec:
             pods: Vec::new(),
             neighbours: Vec::new(),
             made: BTreeSet::new(),
+            copied: BTreeSet::new(),
         };
         world.pin();
         world
@@ -181,7 +183,7 @@ spec:
             spec.active_deadline_seconds = Some(21_000);
             job.status = Some(from(json!({"startTime": at(1).to_string()})));
             let object = PinnedObject {
-                namespace: "demo".into(),
+                namespace: job.metadata.namespace.clone().unwrap(),
                 name: job.metadata.name.clone().unwrap(),
                 uid: job.metadata.uid.clone().unwrap(),
                 generation: 0,
@@ -211,6 +213,7 @@ spec:
             pods: self.pods.iter().map(|pod| self.as_made(pod)).collect(),
             neighbours: Some(self.neighbours.clone()),
             made: self.made.clone(),
+            copied: self.copied.clone(),
             refused: None,
         }
     }

@@ -6,3 +6,4 @@ mod job;
 mod plan;
 mod reports;
 mod run;
+mod wipe;

@@ -3,7 +3,7 @@
 use backproof_api::{Addon, Function};
 use serde_json::json;
 
-use super::facts::{World, from, yaml};
+use super::facts::{World, at, from, yaml};
 
 /// What a change of the world leads to: the reason, or `planned`.
 fn after(change: impl FnOnce(&mut World)) -> String {
@@ -119,7 +119,7 @@ fn what_is_missing_or_was_changed_is_named() {
         (
             "two restic ids",
             |w| w.owner.run.snapshot.components[0].restic_ids.push("b".repeat(64)),
-            "DriverNotSupported: component \"pod\" of Snapshot snap consists of 2 restic snapshots; this version restores components of one",
+            "Internal: component \"pod\" of Snapshot snap still consists of 2 restic snapshots",
         ),
         (
             "no id at all",
@@ -129,7 +129,7 @@ fn what_is_missing_or_was_changed_is_named() {
         (
             "foreign function",
             |w| w.inputs.functions[0].metadata.labels = None,
-            "ForeignFunctionNotAllowed: Addon backproof-pvc-addon: restore task \"logical-backup-restore\" runs Function backproof-pvc-restore, which is not Backproof's (it lacks the label backproof.dev/implements); use an Addon of Backproof's catalog, or set the chart's value foreignFunctions.enabled",
+            "ForeignFunctionNotAllowed: Addon backproof-pvc-addon: restore task \"logical-backup-restore\" runs Function backproof-pvc-restore, which is not Backproof's (it lacks the label backproof.dev/implements); use an Addon of Backproof's catalog",
         ),
         (
             "foreign function, allowed",
@@ -137,7 +137,7 @@ fn what_is_missing_or_was_changed_is_named() {
                 w.inputs.functions[0].metadata.labels = None;
                 w.config.foreign_functions = true;
             },
-            "planned",
+            "ForeignFunctionNotAllowed: Addon backproof-pvc-addon: restore task \"logical-backup-restore\" runs Function backproof-pvc-restore, which is not Backproof's (it lacks the label backproof.dev/implements); although foreignFunctions.enabled is set, this version runs none of those yet: use an Addon of Backproof's catalog",
         ),
         ("no image", |w| w.inputs.functions[0].spec.image.clear(), "TemplateInvalid: Function backproof-pvc-restore: spec.image is empty"),
     ];
@@ -261,11 +261,63 @@ fn another_namespace_must_be_allowed_and_can_mount_no_claim_of_ours() {
         elsewhere(world);
         world.inputs.storage = Some(yaml("{metadata: {name: disk, namespace: demo}, spec: {storage: {provider: s3, s3: {bucket: b}}}}"));
     };
-    assert!(
-        after(object_store).starts_with("SecretNotReachable: Repository demo/store: spec.encryptionSecret names Secret demo/key"),
-        "{}",
-        after(object_store)
+    assert_eq!(after(object_store), "planned");
+    let vault = |world: &mut World| {
+        object_store(world);
+        world.inputs.repository.as_mut().unwrap().spec.encryption_secret = Some(yaml("{name: key, namespace: vault}"));
+    };
+    assert_eq!(
+        after(vault),
+        "SecretNotReachable: Repository demo/store: spec.encryptionSecret names Secret vault/key, and a Job of namespace verify may not have it; set the chart's value crossNamespace to {verify: [vault]}"
     );
+    let allowed = |world: &mut World| {
+        vault(world);
+        world.config.cross_namespace = vec!["verify=demo,vault".parse().unwrap()];
+    };
+    assert_eq!(after(allowed), "planned");
+}
+
+/// A world whose restore runs in another namespace than its session, from an object store.
+fn across() -> World {
+    let mut world = World::new();
+    world.config.cross_namespace = vec!["verify=demo".parse().unwrap()];
+    world.owner.run.verifier.target.object.namespace = "verify".into();
+    world.inputs.storage =
+        Some(yaml("{metadata: {name: disk, namespace: demo}, spec: {storage: {provider: s3, s3: {bucket: b, secretName: cred}}}}"));
+    world
+}
+
+#[test]
+fn a_job_in_another_namespace_gets_a_copy_before_it_is_started() {
+    let world = across();
+    let job = world.planned().unwrap().remove(0).job;
+    assert_eq!((job.metadata.namespace.as_deref(), &job.metadata.owner_references), (Some("verify"), &None));
+    let volumes = job.spec.clone().unwrap().template.spec.unwrap().volumes.unwrap();
+    let secrets: Vec<_> = volumes.into_iter().filter_map(|volume| volume.secret?.secret_name).collect();
+    assert_eq!(secrets, [job.metadata.name.clone().unwrap(), job.metadata.name.unwrap()]);
+
+    let mut world = across().started();
+    world.restore.status.as_mut().unwrap().jobs[0].started = false;
+    let spec = world.jobs[0].spec.as_mut().unwrap();
+    (spec.suspend, spec.active_deadline_seconds) = (Some(true), None);
+    let effects = |world: &World| world.decide(at(5)).unwrap().effects.iter().map(super::run::describe).collect::<Vec<_>>();
+    let name = world.jobs[0].metadata.name.clone().unwrap();
+    assert_eq!(effects(&world), [format!("copy demo/key,demo/cred to verify/{name}")]);
+    // Not without a look at what is named now, and not what is no longer allowed.
+    let mut unread = world.observed();
+    unread.inputs = None;
+    let installation = crate::restore::plan::Installation { config: &world.config, proxies: &[] };
+    assert_eq!(crate::restore::decide::decide(&unread, installation, at(5)).unwrap().effects, []);
+    world.inputs.repository.as_mut().unwrap().spec.encryption_secret = Some(yaml("{name: key, namespace: vault}"));
+    assert_eq!(world.ending(at(5)), "Inconclusive SecretNotReachable Failed");
+    world.inputs.repository.as_mut().unwrap().metadata.uid = Some("another".into());
+    assert_eq!(world.ending(at(5)), "Inconclusive RepositoryObjectNotFound Failed");
+    world.copied.insert("u-job-pod".into());
+    assert_eq!(effects(&world), ["start u-job-pod"]);
+    let mut refused = world.observed();
+    refused.refused = Some(crate::failure::Failure::new(backproof_api::Cause::SecretNotReachable, "no right"));
+    let decision = crate::restore::decide::decide(&refused, installation, at(5)).unwrap();
+    assert_eq!(decision.effects.iter().map(super::run::describe).collect::<Vec<_>>(), ["delete u-job-pod"]);
 }
 
 #[test]

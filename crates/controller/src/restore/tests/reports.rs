@@ -274,3 +274,38 @@ fn who_was_told_to_stop_ends_with_the_reason_of_whoever_stopped_it() {
     assert_eq!(ended("BackoffLimitExceeded", json!({"reason": "Evicted"})), "Inconclusive Evicted Failed");
     assert_eq!(ended("BackoffLimitExceeded", json!({})), "Inconclusive Interrupted Failed");
 }
+
+#[test]
+fn a_key_that_vanished_since_an_earlier_run_is_a_defect_and_a_wrong_password_is_not() {
+    let seen = json!({"id": "r", "version": 2, "keys": ["k1", "k2"], "passwordFingerprint": "p"});
+    let ending = |now: Value| {
+        let mut world = World::new();
+        let opened = json!({"repository/v1/daily/pod": seen}).to_string();
+        world.inputs.repository.as_mut().unwrap().metadata.annotations = Some([("backproof.dev/opened".to_owned(), opened)].into());
+        let mut world = world.started();
+        world.finish("pod", "Failed", "x");
+        let mut report = edited(report("Inconclusive", Some("EncryptionKeyRejected")), "/snapshot", json!(null));
+        report["repository"] = now;
+        world.pods = vec![pod("pod", "Failed", terminated(2, &report.to_string()))];
+        world.ending(at(10))
+    };
+    let now = |keys: &[&str], fingerprint: &str| json!({"id": "", "version": 0, "keys": keys, "passwordFingerprint": fingerprint});
+    assert_eq!(ending(now(&["k2"], "p")), "VerificationFailed EncryptionKeyLost Failed");
+    assert_eq!(ending(now(&["k2"], "q")), "Inconclusive EncryptionKeyRejected Failed");
+    assert_eq!(ending(now(&["k1", "k2"], "p")), "Inconclusive EncryptionKeyRejected Failed");
+}
+
+#[test]
+fn how_a_green_run_opened_the_repository_is_kept() {
+    let effects = |outcome: (&str, Option<&str>, i32, &str), fingerprint: &str| {
+        let mut world = World::new().started();
+        world.finish("pod", outcome.3, "x");
+        let mut report = report(outcome.0, outcome.1);
+        report["repository"] = json!({"id": "r", "version": 2, "keys": ["k1"], "passwordFingerprint": fingerprint});
+        world.pods = vec![pod("pod", "Succeeded", terminated(outcome.2, &report.to_string()))];
+        world.decide(at(10)).unwrap().effects.iter().map(super::run::describe).collect::<Vec<_>>()
+    };
+    assert_eq!(effects(("Verified", None, 0, "Complete"), "p"), ["remember repository/v1/daily/pod"]);
+    assert_eq!(effects(("Verified", None, 0, "Complete"), ""), [] as [&str; 0]);
+    assert_eq!(effects(("VerificationFailed", Some("PackDamaged"), 1, "Failed"), "p"), [] as [&str; 0]);
+}

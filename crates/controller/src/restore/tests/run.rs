@@ -14,6 +14,11 @@ fn effects(world: &World) -> Vec<String> {
 pub(super) fn describe(effect: &Effect) -> String {
     match effect {
         Effect::Create(job) => format!("create {}", job.metadata.name.clone().unwrap()),
+        Effect::CopySecrets { job, sources } => {
+            let from: Vec<_> = sources.iter().map(|source| format!("{}/{}", source.namespace, source.name)).collect();
+            format!("copy {} to {}/{}", from.join(","), job.namespace, job.name)
+        }
+        Effect::Remember { path, .. } => format!("remember {path}"),
         Effect::Delete(PinnedObject { uid, .. }) => format!("delete {uid}"),
         Effect::Start { job, .. } => format!("start {}", job.uid),
     }
@@ -337,4 +342,43 @@ fn findings_are_kept_short() {
     world.pods = vec![pod("pod", "Succeeded", terminated(0, &long.to_string()))];
     let findings = world.decide(at(5)).unwrap().status.evidence.unwrap().findings;
     assert_eq!((findings.len(), findings[0].detail.chars().count()), (20, 301));
+}
+
+/// A component of several restic snapshots: each has a Job and a report of its own, and only all of them are a proof.
+#[test]
+fn every_restic_snapshot_of_a_component_is_restored_and_proven() {
+    let other = "b".repeat(64);
+    let mut session = World::new().owner;
+    session.run.snapshot.components[0].restic_ids.push(other.clone());
+    let mut object = session.session;
+    object.status = Some(from(json!({"phase": "Running", "run": session.run})));
+    let owner = crate::restore::Owner::of(object).unwrap();
+    let names: Vec<_> = owner.run.snapshot.components.iter().map(|part| (part.name.clone(), part.restic_ids.clone())).collect();
+    assert_eq!(names, [("pod-1of2".to_owned(), vec![POD_ID.to_owned()]), ("pod-2of2".to_owned(), vec![other.clone()])]);
+
+    let ended = |second: (i32, &str, Option<&str>)| {
+        let mut world = World::new();
+        let summary = json!({"summary": {"id": other, "hostPath": "/other"}});
+        let snapshot = world.inputs.snapshot.as_mut().unwrap().status.as_mut().unwrap();
+        snapshot.components.get_mut("pod").unwrap().restic_stats.push(from(summary));
+        snapshot.components.get_mut("pod").unwrap().path = "repository/v1/daily/pod".into();
+        world.owner.run.snapshot.components.clone_from(&owner.run.snapshot.components);
+        let jobs: Vec<_> =
+            world.planned().unwrap().into_iter().map(|planned| serde_json::to_value(planned.job).unwrap().to_string()).collect();
+        assert!(jobs[0].contains(POD_ID) && !jobs[0].contains(&other) && jobs[1].contains(&other));
+        let mut world = world.started();
+        for (part, id, (code, outcome, cause)) in [("pod-1of2", POD_ID, (0, "Verified", None)), ("pod-2of2", other.as_str(), second)] {
+            world.finish(part, if code == 0 { "Complete" } else { "Failed" }, "x");
+            let mut report = report(outcome, cause);
+            report["identity"]["component"] = part.into();
+            report["snapshot"]["id"] = id.into();
+            world.pods.push(pod(part, "Succeeded", terminated(code, &report.to_string())));
+        }
+        (world.ending(at(5)), world.decide(at(5)).unwrap().status.evidence.unwrap())
+    };
+    let (ending, evidence) = ended((0, "Verified", None));
+    assert_eq!(ending, "Verified - Succeeded");
+    assert_eq!((evidence.restored.files, evidence.read_back.bytes, evidence.restic_ids), (6, 4096, vec![POD_ID.to_owned(), other.clone()]));
+    assert_eq!(ended((1, "VerificationFailed", Some("PackDamaged"))).0, "VerificationFailed PackDamaged Failed");
+    assert_eq!(ended((2, "Inconclusive", Some("TargetFull"))).0, "Inconclusive TargetFull Failed");
 }

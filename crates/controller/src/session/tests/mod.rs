@@ -4,4 +4,5 @@ mod endings;
 mod properties;
 mod refusals;
 mod story;
+mod wipe;
 mod world;

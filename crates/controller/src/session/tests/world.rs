@@ -255,7 +255,10 @@ impl World {
                 observed.snapshot =
                     self.references.snapshots.first().map_or(Seen::Absent, |snapshot| Seen::Present(Box::new(snapshot.clone())));
             }
-            Stage::Done(_) => {
+            Stage::Done(run) => {
+                if run.wipe_target {
+                    observed.restore = seen(&self.restore);
+                }
                 observed.lock = if self.mine { Lock::Mine } else { Lock::NotRead };
                 observed.remains = Some(self.remains.clone());
                 observed.invoker = self.invoker.clone().map_or(Seen::Absent, |invoker| Seen::Present(Box::new(invoker)));
@@ -357,6 +360,10 @@ impl World {
             Effect::DeleteRestore(uid) => {
                 self.restore = None;
                 ("DeleteRestore", uid.clone())
+            }
+            Effect::AskForWipe(uid) => {
+                self.restore = self.restore.take().map(|restore| merged(&restore, "metadata: {annotations: {backproof.dev/wipe: x}}"));
+                ("AskForWipe", uid.clone())
             }
             Effect::DeleteJobs => {
                 self.remains.jobs.clear();

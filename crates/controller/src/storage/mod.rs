@@ -3,25 +3,20 @@
 //! Pure: no client, no clock. Whatever a Job mounts of a repository is read-only twice, at the mount and at the source, since
 //! kubelet changes owners on a volume whose source is writable. No `subPath` is used, because kubelet makes a missing one.
 
-use backproof_api::{BackupStorage, Cause, Repository, S3Storage, shared::VolumeSource};
-use k8s_openapi::api::core::v1::{EnvVar, KeyToPath, SecretVolumeSource, Volume, VolumeMount};
+mod secrets;
+mod volume;
+
+use backproof_api::{BackupStorage, Cause, Repository, S3Storage};
+use k8s_openapi::api::core::v1::{EnvVar, Volume, VolumeMount};
 use kube::ResourceExt as _;
+
+pub use secrets::{ENCRYPTION_DIR, STORAGE_DIR, SecretSource, secrets};
+use volume::read_only_volume;
 
 /// Where a repository on a volume is mounted.
 pub const REPOSITORY_DIR: &str = "/backproof/repository";
-/// Where the Secret with the repository's password is mounted.
-pub const ENCRYPTION_DIR: &str = "/backproof/encryption";
-/// Where the Secret with the storage's credentials is mounted.
-pub const STORAGE_DIR: &str = "/backproof/storage";
 
 const REPOSITORY_VOLUME: &str = "backproof-repository";
-const ENCRYPTION_VOLUME: &str = "backproof-encryption";
-const STORAGE_VOLUME: &str = "backproof-storage";
-
-const ENCRYPTION_KEYS: &[&str] = &["RESTIC_PASSWORD"];
-const S3_KEYS: &[&str] = &["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "CA_CERT_DATA"];
-const GCS_KEYS: &[&str] = &["GOOGLE_SERVICE_ACCOUNT_JSON_KEY"];
-const AZURE_KEYS: &[&str] = &["AZURE_ACCOUNT_KEY"];
 
 /// What a Job needs to reach one restic repository.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -54,22 +49,6 @@ pub enum HostPath {
     Allowed,
     /// They do not.
     Refused,
-}
-
-/// A Secret that a Job needs, and which keys of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SecretSource {
-    /// Its namespace.
-    pub namespace: String,
-    /// Its name.
-    pub name: String,
-    /// The keys to mount; some may be absent.
-    pub keys: &'static [&'static str],
-    /// Object and field that name the Secret.
-    pub named_by: String,
-    volume: &'static str,
-    mount_path: &'static str,
-    env: &'static str,
 }
 
 /// Why a repository cannot be reached as it is set up.
@@ -123,7 +102,7 @@ pub enum AccessError {
     },
     /// A Secret lies in another namespace than the Job, and no copy was made.
     #[error(
-        "{named_by} names Secret {secret_namespace}/{secret}, and a Job of namespace {namespace} cannot mount it; set the chart's value crossNamespace to {{{namespace}: [{secret_namespace}]}}"
+        "{named_by} names Secret {secret_namespace}/{secret}, and a Job of namespace {namespace} cannot mount it; put a copy of it into namespace {namespace} and name that"
     )]
     SecretElsewhere {
         /// Object and field that name the Secret.
@@ -162,67 +141,6 @@ pub fn access(
         secret.mount(place, &mut access)?;
     }
     Ok(access)
-}
-
-/// The Secrets a Job needs for this repository.
-pub fn secrets(storage: &BackupStorage, repository: &Repository) -> Vec<SecretSource> {
-    let mut sources = Vec::new();
-    if let Some(reference) = repository.spec.encryption_secret.as_ref().filter(|reference| !reference.name.is_empty()) {
-        let own = repository.namespace().unwrap_or_default();
-        sources.push(SecretSource {
-            namespace: reference.namespace_or(&own).to_owned(),
-            name: reference.name.clone(),
-            keys: ENCRYPTION_KEYS,
-            named_by: format!("{}: spec.encryptionSecret", describe(repository)),
-            volume: ENCRYPTION_VOLUME,
-            mount_path: ENCRYPTION_DIR,
-            env: "BACKPROOF_ENCRYPTION_DIR",
-        });
-    }
-    if let Some((name, keys, field)) = storage_secret(storage) {
-        sources.push(SecretSource {
-            namespace: storage.namespace().unwrap_or_default(),
-            name: name.to_owned(),
-            keys,
-            named_by: format!("{}: {field}", describe(storage)),
-            volume: STORAGE_VOLUME,
-            mount_path: STORAGE_DIR,
-            env: "BACKPROOF_STORAGE_DIR",
-        });
-    }
-    sources
-}
-
-impl SecretSource {
-    fn mount(&self, place: Place<'_>, access: &mut RepositoryAccess) -> Result<(), AccessError> {
-        let secret = match place.copied_secret {
-            Some(copy) => copy,
-            None if self.namespace == place.namespace => &self.name,
-            None => {
-                return Err(AccessError::SecretElsewhere {
-                    named_by: self.named_by.clone(),
-                    secret_namespace: self.namespace.clone(),
-                    secret: self.name.clone(),
-                    namespace: place.namespace.to_owned(),
-                });
-            }
-        };
-        let item = |key: &&str| KeyToPath { key: (*key).to_owned(), path: (*key).to_owned(), mode: None };
-        access.volumes.push(Volume {
-            name: self.volume.to_owned(),
-            secret: Some(SecretVolumeSource {
-                secret_name: Some(secret.to_owned()),
-                items: Some(self.keys.iter().map(item).collect()),
-                // Without it the container would not start, and nobody would report which Secret is missing.
-                optional: Some(true),
-                default_mode: Some(0o444),
-            }),
-            ..Volume::default()
-        });
-        access.mounts.push(read_only_mount(self.volume, self.mount_path));
-        access.env.push(variable(self.env, self.mount_path));
-        Ok(())
-    }
 }
 
 fn backend(
@@ -310,96 +228,6 @@ fn s3_settings(s3: &S3Storage) -> Vec<EnvVar> {
     env
 }
 
-fn storage_secret(storage: &BackupStorage) -> Option<(&str, &'static [&'static str], &'static str)> {
-    let backend = storage.spec.storage.as_ref()?;
-    let (name, keys, field) = match backend.provider.as_str() {
-        "s3" => (&backend.s3.as_ref()?.secret_name, S3_KEYS, "spec.storage.s3.secretName"),
-        "gcs" => (&backend.gcs.as_ref()?.secret_name, GCS_KEYS, "spec.storage.gcs.secretName"),
-        "azure" => (&backend.azure.as_ref()?.secret_name, AZURE_KEYS, "spec.storage.azure.secretName"),
-        _ => return None,
-    };
-    (!name.is_empty()).then_some((name.as_str(), keys, field))
-}
-
-/// The volume with every way to write to it shut.
-fn read_only_volume(object: &str, storage: &BackupStorage, source: &VolumeSource, place: Place<'_>) -> Result<Volume, AccessError> {
-    let unfit = |problem: String| AccessError::Invalid {
-        object: object.to_owned(),
-        field: "spec.storage.local".into(),
-        problem,
-        remedy: "give a persistentVolumeClaim, or a network volume that can be mounted read-only".into(),
-    };
-    match given_members(source).as_slice() {
-        [] => return Err(unfit("names no volume".into())),
-        [_] => {}
-        several => return Err(unfit(format!("names {} volumes ({})", several.len(), several.join(", ")))),
-    }
-    let mut volume = source.to_volume(REPOSITORY_VOLUME);
-    if let Some(claim) = &mut volume.persistent_volume_claim {
-        let claim_namespace = storage.namespace().unwrap_or_default();
-        if claim_namespace != place.namespace {
-            return Err(AccessError::VolumeElsewhere { object: object.to_owned(), claim_namespace, namespace: place.namespace.to_owned() });
-        }
-        claim.read_only = Some(true);
-        return Ok(volume);
-    }
-    if let Some(directory) = &mut volume.host_path {
-        if place.host_path == HostPath::Refused {
-            return Err(AccessError::HostPathRefused {
-                object: object.to_owned(),
-                field: "spec.storage.local.hostPath",
-                namespace: place.namespace.to_owned(),
-            });
-        }
-        // Any other type lets the node make a missing directory.
-        directory.type_ = Some("Directory".into());
-        return Ok(volume);
-    }
-    if set_read_only(&mut volume) {
-        Ok(volume)
-    } else {
-        Err(unfit(format!("is of type {}, which cannot be mounted read-only or holds no repository", given_members(source).join(", "))))
-    }
-}
-
-fn set_read_only(volume: &mut Volume) -> bool {
-    macro_rules! read_only {
-        ($($source:ident),+ $(,)?) => {
-            $(if let Some(source) = &mut volume.$source {
-                source.read_only = Some(true);
-                return true;
-            })+
-        };
-    }
-    read_only!(
-        nfs,
-        csi,
-        aws_elastic_block_store,
-        azure_disk,
-        azure_file,
-        cephfs,
-        cinder,
-        fc,
-        flex_volume,
-        gce_persistent_disk,
-        glusterfs,
-        iscsi,
-        portworx_volume,
-        quobyte,
-        rbd,
-        scale_io,
-        storageos,
-    );
-    false
-}
-
-fn given_members(source: &VolumeSource) -> Vec<String> {
-    match serde_json::to_value(source) {
-        Ok(serde_json::Value::Object(members)) => members.into_iter().map(|(name, _)| name).collect(),
-        _ => Vec::new(),
-    }
-}
-
 /// The parts of a path, checked: a path that climbs would leave what the storage was given for.
 fn segments(object: &str, field: &str, path: &str) -> Result<Vec<String>, AccessError> {
     let parts: Vec<_> = path.split('/').filter(|part| !part.is_empty() && *part != ".").map(str::to_owned).collect();
@@ -462,5 +290,4 @@ fn describe<K: kube::Resource<DynamicType = ()>>(object: &K) -> String {
 }
 
 #[cfg(test)]
-#[path = "storage_tests.rs"]
 mod tests;

@@ -20,9 +20,14 @@ const NO: Duration = Duration::from_secs(1);
 /// Most answers that are kept.
 const MOST: usize = 4096;
 
+/// Who asked for what: the user as JSON, and the access.
+type Question = (String, Access);
+/// An answer, and until when it is believed.
+type Answer = (bool, Instant);
+
 /// Answers that are still believed.
 #[derive(Clone, Default)]
-pub struct Reviews(Arc<Mutex<HashMap<(String, Access), (bool, Instant)>>>);
+pub struct Reviews(Arc<Mutex<HashMap<Question, Answer>>>);
 
 impl Reviews {
     /// Whether somebody has an access.
@@ -38,12 +43,12 @@ impl Reviews {
         Ok(permitted)
     }
 
-    fn remembered(&self, key: &(String, Access), now: Instant) -> Option<bool> {
+    fn remembered(&self, key: &Question, now: Instant) -> Option<bool> {
         let answers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         answers.get(key).filter(|(_, until)| *until > now).map(|(answer, _)| *answer)
     }
 
-    fn remember(&self, key: (String, Access), answer: bool, now: Instant) {
+    fn remember(&self, key: Question, answer: bool, now: Instant) {
         let mut answers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if answers.len() >= MOST {
             answers.retain(|_, (_, until)| *until > now);

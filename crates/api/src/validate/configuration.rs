@@ -68,7 +68,8 @@ impl<'a> Rules<'a> {
             let field = format!("{at}.storageRef");
             match self.facts.storages.get(&(namespace.to_owned(), name.to_owned())) {
                 Some(Lookup::Found(storage)) => {
-                    if usage_allows(storage.spec.usage_policy.as_ref(), namespace, own, self.facts.labels.as_ref()) == Some(false) {
+                    let policy = storage.spec.usage_policy.as_ref();
+                    if usage_allows(policy, namespace, own, self.facts.labels.as_ref()).is_some_and(|allowed| !allowed) {
                         self.findings.refuse(
                             rules::STORAGE_USAGE,
                             field,

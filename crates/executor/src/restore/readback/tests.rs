@@ -123,7 +123,8 @@ fn any_flipped_bit_is_found() {
 
 #[test]
 fn any_other_change_is_found() {
-    let changes: [(&str, fn(&Path)); 9] = [
+    type Change = (&'static str, fn(&Path));
+    let changes: [Change; 9] = [
         ("gone", |folder| fs::remove_file(folder.join("small")).unwrap()),
         ("emptied", |folder| fs::File::create(folder.join("long")).map(drop).unwrap()),
         ("longer", |folder| fs::write(folder.join("empty"), "x").unwrap()),

@@ -14,6 +14,13 @@ pub const FALSE: &str = "False";
 /// The status of a condition nobody can judge yet.
 pub const UNKNOWN: &str = "Unknown";
 
+/// The object is what its author wants, in kstatus's words.
+pub const READY: &str = "Ready";
+/// Work is under way, in kstatus's words.
+pub const RECONCILING: &str = "Reconciling";
+/// Nothing more will happen although it is not ready, in kstatus's words.
+pub const STALLED: &str = "Stalled";
+
 wire! {
     /// One fact about an object: its type, whether it holds, since when and why.
     #[schemars(extend("required" = ["lastTransitionTime", "status", "type"]))]

@@ -58,6 +58,37 @@ impl Definition {
     }
 }
 
+/// Fields that are ours, by kind: those that upstream's schemas lack.
+fn ours(kind: &str) -> impl Iterator<Item = &'static str> {
+    let rows = include_str!("../upstream/ours.tsv").lines().filter(|line| !line.starts_with('#')).skip(1);
+    let rows = rows.filter_map(|line| line.split_once('\t')).filter_map(|(owner, rest)| Some((owner, rest.split('\t').next()?)));
+    rows.filter(move |(owner, _)| *owner == kind).map(|(_, path)| path)
+}
+
+impl Definition {
+    /// The same kind without what is ours, as upstream defines it: with it, an API server drops our fields.
+    pub fn without_ours(&self) -> Value {
+        let mut object = self.object.clone();
+        let version = &mut object["spec"]["versions"][0];
+        for path in ours(&self.kind) {
+            let (place, field) = path.rsplit_once('.').unwrap_or_default();
+            let node = place.split('.').fold(&mut version["schema"]["openAPIV3Schema"], |node, part| &mut node["properties"][part]);
+            if let Some(properties) = node["properties"].as_object_mut() {
+                properties.remove(field);
+            }
+            if let Some(columns) = version["additionalPrinterColumns"].as_array_mut() {
+                columns.retain(|column| !column["jsonPath"].as_str().is_some_and(|json_path| shows(json_path, path)));
+            }
+        }
+        object
+    }
+}
+
+/// Whether a printer column shows this field, or something in it.
+fn shows(json_path: &str, path: &str) -> bool {
+    json_path.strip_prefix('.').and_then(|shown| shown.strip_prefix(path)).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
 /// The CustomResourceDefinition of one kind.
 pub fn definition<K: CustomResourceExt + JsonSchema>() -> Definition {
     let resource = K::api_resource();
@@ -180,5 +211,29 @@ fn drop_nulls(value: &mut Value) {
         }
         Value::Array(items) => items.iter_mut().for_each(drop_nulls),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_ours_nothing_of_ours_is_left() {
+        for definition in all() {
+            let upstream = definition.without_ours();
+            let text = upstream.to_string();
+            let count = ours(&definition.kind).count();
+            assert_eq!(count == 0, upstream == definition.object, "{}", definition.kind);
+            for column in upstream["spec"]["versions"][0]["additionalPrinterColumns"].as_array().into_iter().flatten() {
+                assert!(!ours(&definition.kind).any(|path| shows(column["jsonPath"].as_str().unwrap(), path)), "{column}");
+            }
+            assert!(!text.contains("Backproof's."), "{}", definition.kind);
+        }
+        let sessions = all().iter().find(|definition| definition.kind == "BackupVerificationSession").unwrap().without_ours();
+        let status = sessions["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"]["properties"].clone();
+        let mut left: Vec<_> = status.as_object().unwrap().keys().map(String::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["conditions", "duration", "phase", "retried"]);
     }
 }

@@ -175,7 +175,7 @@ pub const RIGHTS: &[Right] = &[
             "coordination.k8s.io",
             &["leases"],
             &["get", "list", "watch", "create", "update", "patch", "delete"],
-            "session: target locks and fleet-wide slots",
+            "session: target locks; which of several controllers acts",
         )
     },
     Right {

@@ -57,7 +57,7 @@ where
             Ok(event) => event,
             // The watch goes on by itself, with growing pauses.
             Err(error) => {
-                tracing::warn!(kind = %K::kind(&()), %error, "watch interrupted");
+                tracing::warn!(kind = %K::kind(&()), error = crate::error::chain(&error), "watch interrupted");
                 continue;
             }
         };

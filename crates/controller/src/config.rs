@@ -37,6 +37,9 @@ pub struct Config {
     /// Most objects of one kind that are reconciled at once.
     #[arg(long, env = "BACKPROOF_WORKERS", default_value_t = 8)]
     pub workers: u16,
+    /// Most sessions that restore at once, in the whole cluster; 0 means no limit.
+    #[arg(long, env = "BACKPROOF_MAX_CONCURRENT_SESSIONS", default_value_t = 0)]
+    pub max_sessions: usize,
     /// Address of /healthz, /readyz and /metrics.
     #[arg(long, env = "BACKPROOF_LISTEN", default_value = "0.0.0.0:8080", value_parser = listen)]
     pub listen: SocketAddr,
@@ -108,7 +111,7 @@ mod tests {
         assert_eq!(config.namespace, "backproof-system");
         assert_eq!(config.default_timeout, SignedDuration::from_hours(6));
         assert_eq!(config.default_start_timeout, SignedDuration::from_mins(10));
-        assert_eq!((config.workers, config.listen.port(), config.foreign_functions), (8, 8080, false));
+        assert_eq!((config.workers, config.max_sessions, config.listen.port(), config.foreign_functions), (8, 0, 8080, false));
         assert!(config.cross_namespace.is_empty() && config.unsafe_namespaces.is_empty());
     }
 

@@ -5,15 +5,24 @@ use std::sync::{
     atomic::{AtomicU8, Ordering},
 };
 
-use kube::Client;
+use kube::{Client, client::ClientBuilder};
 use prometheus_client::registry::Registry;
 
-use crate::{Config, Error, events::Events, metrics::Metrics};
+use crate::{
+    Config, Error,
+    events::Events,
+    leader::{Leading, OnlyWhileLeading},
+    metrics::Metrics,
+};
 
 /// What every reconciler is given.
 pub struct Context {
-    /// Client of the API server.
+    /// Client of the API server; it writes only while this process leads.
     pub client: Client,
+    /// Client that may always write: for the lease that says who leads.
+    pub unbound: Client,
+    /// Until when this process may write.
+    pub leading: Leading,
     /// Settings.
     pub config: Config,
     /// Where events go.
@@ -56,10 +65,28 @@ impl Part {
 #[derive(Debug, Default)]
 pub struct Readiness(AtomicU8);
 
+/// The bit of a process that waits for its turn to lead.
+const STANDING_BY: u8 = 128;
+
 impl Readiness {
     /// Notes that a part has filled its caches.
     pub fn set(&self, part: Part) {
         self.0.fetch_or(part.bit(), Ordering::Relaxed);
+    }
+
+    /// Notes that another process leads: there is nothing to fill yet, and nothing is wrong.
+    pub fn stand_by(&self) {
+        self.0.store(STANDING_BY, Ordering::Relaxed);
+    }
+
+    /// Notes that this process leads from now on.
+    pub fn lead(&self) {
+        self.0.fetch_and(!STANDING_BY, Ordering::Relaxed);
+    }
+
+    /// Whether another process leads.
+    pub fn stands_by(&self) -> bool {
+        self.0.load(Ordering::Relaxed) & STANDING_BY != 0
     }
 
     /// The parts that have not.
@@ -72,15 +99,20 @@ impl Readiness {
 impl Context {
     /// Connects as KUBECONFIG or the pod's ServiceAccount says.
     pub async fn connect(config: Config) -> Result<Self, Error> {
-        let client = Client::try_default().await.map_err(|source| Error::Connect { source: Box::new(source) })?;
-        Ok(Self::new(client, config))
+        let connect = |source| Error::Connect { source: Box::new(source) };
+        let settings = kube::Config::infer().await.map_err(|source| connect(kube::Error::InferConfig(source)))?;
+        let unbound = Client::try_from(settings.clone()).map_err(connect)?;
+        let leading = Leading::default();
+        let client = ClientBuilder::try_from(settings).map_err(connect)?.with_layer(&OnlyWhileLeading(leading.clone())).build();
+        Ok(Self::new(client, unbound, leading, config))
     }
 
-    /// A context around a client.
-    pub fn new(client: Client, config: Config) -> Self {
+    /// A context around its clients.
+    fn new(client: Client, unbound: Client, leading: Leading, config: Config) -> Self {
         let mut registry = Registry::with_prefix("backproof");
         let metrics = Metrics::register(&mut registry);
-        Self { events: Events::new(client.clone()), client, config, metrics, registry: Mutex::new(registry), ready: Readiness::default() }
+        let (registry, ready) = (Mutex::new(registry), Readiness::default());
+        Self { events: Events::new(client.clone()), client, unbound, leading, config, metrics, registry, ready }
     }
 }
 
@@ -96,5 +128,9 @@ mod tests {
             ready.set(part);
         }
         assert_eq!(ready.missing(), []);
+        ready.stand_by();
+        assert!(ready.stands_by());
+        ready.lead();
+        assert!(!ready.stands_by() && ready.missing().len() == Part::ALL.len());
     }
 }

@@ -53,6 +53,18 @@ pub enum Error {
         /// Kind and name.
         what: String,
     },
+    /// The installed schema keeps nothing of what a run must not forget.
+    #[error("the API server keeps neither our status fields nor the condition they travel in on {what}: install Backproof's CRDs")]
+    Dropped {
+        /// Kind and name.
+        what: String,
+    },
+    /// Another controller acts now.
+    #[error("this controller leads no more: Lease {lease} is another one's, or could not be renewed in time")]
+    NotLeading {
+        /// Namespace and name of the Lease.
+        lease: String,
+    },
     /// A part of the process that runs for ever has ended.
     #[error("part {part:?} ended although nobody asked it to")]
     PartEnded {
@@ -124,9 +136,13 @@ impl Error {
             },
             Self::Connect { .. } => Class::Unavailable,
             Self::Stale { .. } => Class::Conflict,
-            Self::Start { .. } | Self::Encode { .. } | Self::Incomplete { .. } | Self::PartEnded { .. } | Self::PartPanicked { .. } => {
-                Class::Internal
-            }
+            Self::Dropped { .. } => Class::Refused,
+            Self::Start { .. }
+            | Self::Encode { .. }
+            | Self::Incomplete { .. }
+            | Self::PartEnded { .. }
+            | Self::PartPanicked { .. }
+            | Self::NotLeading { .. } => Class::Internal,
         }
     }
 
@@ -152,6 +168,8 @@ impl Error {
             Self::Start { .. }
             | Self::Connect { .. }
             | Self::Stale { .. }
+            | Self::Dropped { .. }
+            | Self::NotLeading { .. }
             | Self::Encode { .. }
             | Self::Incomplete { .. }
             | Self::PartEnded { .. }
@@ -161,21 +179,69 @@ impl Error {
 
     /// The whole chain of sources in one line.
     pub fn chain(&self) -> String {
-        let mut text = self.to_string();
-        let mut source = std::error::Error::source(self);
-        while let Some(error) = source {
-            let next = error.to_string();
-            // Some libraries repeat their source's text in their own.
-            if !text.ends_with(&next) {
+        chain(self)
+    }
+}
+
+/// An error and all its sources in one line. What the API server answered is its message alone, not the whole answer.
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = String::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let (words, source) = words(error);
+        // Some libraries repeat their source's text in their own.
+        if !text.ends_with(&words) {
+            if !text.is_empty() {
                 text.push_str(": ");
-                text.push_str(&next);
             }
-            source = error.source();
+            text.push_str(&words);
         }
-        text
+        next = source;
+    }
+    text
+}
+
+/// The words of one error without those of its source, and the source.
+fn words<'a>(error: &'a (dyn std::error::Error + 'static)) -> (String, Option<&'a (dyn std::error::Error + 'static)>) {
+    use kube::runtime::watcher;
+    let api = error.downcast_ref::<kube::Error>().or_else(|| error.downcast_ref::<Box<kube::Error>>().map(AsRef::as_ref));
+    match (api, error.downcast_ref::<watcher::Error>()) {
+        (Some(kube::Error::Api(status)), _) => (answered(status), None),
+        (_, Some(watcher::Error::InitialListFailed(source))) => ("cannot list".to_owned(), Some(source)),
+        (_, Some(watcher::Error::WatchStartFailed(source) | watcher::Error::WatchFailed(source))) => {
+            ("cannot watch".to_owned(), Some(source))
+        }
+        (_, Some(watcher::Error::WatchError(status))) => (format!("the watch ended: {}", answered(status)), None),
+        (Some(_) | None, _) => (error.to_string(), error.source()),
+    }
+}
+
+/// What the API server said, for people.
+fn answered(status: &kube::core::Status) -> String {
+    match (status.message.is_empty(), status.reason.is_empty()) {
+        (false, _) => status.message.clone(),
+        (true, false) => format!("{} ({})", status.reason, status.code),
+        (true, true) => format!("status {}", status.code),
     }
 }
 
 fn code(error: &kube::Error) -> Option<u16> {
     if let kube::Error::Api(status) = error { Some(status.code) } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_api_server_is_quoted_not_dumped() {
+        let status = kube::core::Status::failure("pods is forbidden", "Forbidden").with_code(403).boxed();
+        let error = Error::api("list pods")(kube::Error::Api(status));
+        assert_eq!(error.chain(), "cannot list pods: pods is forbidden");
+        let status = kube::core::Status::failure("", "Expired").with_code(410).boxed();
+        let error = kube::runtime::watcher::Error::InitialListFailed(kube::Error::Api(status));
+        assert_eq!(chain(&error), "cannot list: Expired (410)");
+        let io = std::io::Error::other("no route to host");
+        assert_eq!(Error::Start { what: "listen".into(), source: io }.chain(), "cannot listen: no route to host");
+    }
 }

@@ -73,7 +73,7 @@ impl Events {
             secondary: related,
         };
         if let Err(error) = self.0.publish(&event, regarding).await {
-            tracing::warn!(reason = note.reason, object = ?regarding.name, %error, "cannot publish an event");
+            tracing::warn!(reason = note.reason, object = regarding.name, error = crate::error::chain(&error), "cannot publish an event");
         }
     }
 

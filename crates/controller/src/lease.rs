@@ -46,6 +46,8 @@ pub enum Lock {
     Mine,
     /// Somebody else has it.
     Held(Box<Held>),
+    /// As many sessions run as may; these.
+    Full(Vec<String>),
 }
 
 /// A lock that somebody else has.

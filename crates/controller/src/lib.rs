@@ -13,6 +13,8 @@ pub mod error;
 pub mod events;
 mod failure;
 mod fate;
+mod hold;
+pub mod leader;
 pub mod lease;
 pub mod metrics;
 mod place;
@@ -34,6 +36,7 @@ use tokio::task::JoinSet;
 pub use config::Config;
 pub use context::{Context, Part};
 pub use error::Error;
+use leader::Candidate;
 pub use shutdown::Shutdown;
 
 /// Runs every part until the process is told to stop or one of them ends; the first error is the process's reason.
@@ -44,12 +47,29 @@ pub async fn run(config: Config) -> Result<(), Error> {
     let (stop, shutdown) = shutdown::channel();
     let mut parts = JoinSet::new();
     part(&mut parts, "http", server::run(context.clone(), shutdown.clone()));
+    let signal = shutdown::signal();
+    tokio::pin!(signal);
+    let candidate = Candidate::new(context.unbound.clone(), &context.config.namespace, leader::identity(), context.leading.clone());
+    let stand_by = |holder: &str| {
+        if !context.ready.stands_by() {
+            tracing::info!(holder, "another controller leads; standing by");
+            context.ready.stand_by();
+        }
+    };
+    tokio::select! {
+        () = candidate.lead(stand_by) => context.ready.lead(),
+        name = &mut signal => {
+            tracing::info!(signal = name?, "stopping");
+            return Ok(());
+        }
+        ended = parts.join_next() => return Err(premature(ended)),
+    }
+    let (give_back, given_back) = shutdown::channel();
+    let mut lead = tokio::spawn(candidate.keep(given_back));
     part(&mut parts, "session", session::run(context.clone(), shutdown.clone()));
     part(&mut parts, "restore", restore::run(context.clone(), shutdown.clone()));
     part(&mut parts, "schedule", schedule::run(context.clone(), shutdown.clone()));
     part(&mut parts, "repository", repository::run(context.clone(), shutdown.clone()));
-    let signal = shutdown::signal();
-    tokio::pin!(signal);
 
     let mut outcome = tokio::select! {
         name = &mut signal => {
@@ -57,12 +77,23 @@ pub async fn run(config: Config) -> Result<(), Error> {
             Ok(())
         }
         ended = parts.join_next() => Err(premature(ended)),
+        // Another one may act already: nothing is finished first.
+        lost = &mut lead => return Err(match lost {
+            Ok(Err(error)) => error,
+            Ok(Ok(())) => Error::PartEnded { part: "leader" },
+            Err(source) => Error::PartPanicked { source },
+        }),
     };
     stop.stop();
     while let Some(ended) = parts.join_next().await {
         if let (Ok(()), Ok((_, Err(error)))) = (&outcome, ended) {
             outcome = Err(error);
         }
+    }
+    // Only now that nobody writes any more may the next one start.
+    give_back.stop();
+    if !lead.is_finished() {
+        let _ = lead.await;
     }
     outcome
 }

@@ -27,6 +27,9 @@ pub async fn run(context: Arc<Context>, shutdown: Shutdown) -> Result<(), Error>
 }
 
 async fn ready(State(context): State<Arc<Context>>) -> impl IntoResponse {
+    if context.ready.stands_by() {
+        return (StatusCode::OK, "standing by: another controller leads\n".to_owned());
+    }
     let missing = context.ready.missing();
     if missing.is_empty() {
         (StatusCode::OK, "ok\n".to_owned())

@@ -71,6 +71,19 @@ pub fn write(root: &Path) -> anyhow::Result<Vec<String>> {
     Ok(done)
 }
 
+/// Writes the CRDs of all kinds without the fields that are Backproof's, for clusters in tests.
+pub fn write_upstream(directory: &Path) -> anyhow::Result<Vec<String>> {
+    std::fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
+    let mut done = Vec::new();
+    for definition in crd::all() {
+        let target = directory.join(format!("{}.{}.yaml", definition.plural, definition.group));
+        let content = yaml::document(&definition.without_ours())?;
+        std::fs::write(&target, content).with_context(|| format!("cannot write {}", target.display()))?;
+        done.push(format!("wrote {}", target.display()));
+    }
+    Ok(done)
+}
+
 /// Fails if any file differs, naming the files and the command that mends it.
 pub fn check(root: &Path) -> anyhow::Result<Vec<String>> {
     let files = files()?;

@@ -22,11 +22,19 @@ enum Task {
         #[arg(long, default_value_os_t = xtask::root())]
         root: PathBuf,
     },
+    /// Writes the CRDs without the fields that are Backproof's, as upstream defines them: to try a cluster that drops those.
+    UpstreamCrds {
+        /// Where to.
+        directory: PathBuf,
+    },
 }
 
 fn main() -> ExitCode {
-    let Task::Generate { check, root } = Arguments::parse().task;
-    let outcome = if check { xtask::check(&root) } else { xtask::write(&root) };
+    let outcome = match Arguments::parse().task {
+        Task::Generate { check: true, root } => xtask::check(&root),
+        Task::Generate { check: false, root } => xtask::write(&root),
+        Task::UpstreamCrds { directory } => xtask::write_upstream(&directory),
+    };
     match outcome {
         Ok(lines) => {
             lines.iter().for_each(|line| println!("{line}"));

@@ -27,7 +27,9 @@ fn what_a_job_needs_is_missing_or_wrong() {
     fixture.session("wrong-password", &snapshot);
     assert_ended(&fixture, &fixture.ended("wrong-password"), "Failed", "Inconclusive", Some("EncryptionKeyRejected"));
 
+    // The Repository is held off now; whoever knows that something has changed says so.
     fixture.kubectl.run(&["delete", "secret", "encryption-secret"]).unwrap();
+    fixture.kubectl.run(&["annotate", "repositories.storage.kubestash.com", "sample", "backproof.dev/probe=deleted"]).unwrap();
     fixture.session("no-secret", &snapshot);
     assert_ended(&fixture, &fixture.ended("no-secret"), "Failed", "Inconclusive", Some("SecretMissing"));
 

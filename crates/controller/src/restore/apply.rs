@@ -1,6 +1,7 @@
 //! Carries out a decision: the status first, then the effects in order, then the events. Every step may be repeated.
 
-use backproof_api::{Cause, Repository, RestoreSession, RestoreSessionStatus, labels, report::RepositoryFacts, run::PinnedObject};
+use backproof_api::{Cause, Repository, RestoreSession, RestoreSessionStatus, kept, labels, report::RepositoryFacts, run::PinnedObject};
+use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use kube::{
     Api, ResourceExt as _,
@@ -13,6 +14,7 @@ use super::{
     decide::{Decision, Effect},
     known,
     observe::{Recent, Sources},
+    status,
 };
 use crate::{Error, error::Class, events::Events, failure::Failure};
 
@@ -53,28 +55,37 @@ pub(crate) async fn apply(
     Ok(if again { Applied::Again(current) } else { Applied::Settled(current) })
 }
 
+/// Writes the status. Where the installed schema drops our part of it, it is written again with that part packed into a
+/// condition; where not even that is kept, Jobs could not be told from others, so the restore is refused.
 async fn write(
     sources: &Sources,
     restore: RestoreSession,
     status: RestoreSessionStatus,
     recent: &mut Recent,
 ) -> Result<RestoreSession, Error> {
+    let written = send(sources, restore, &status).await?;
+    if !kept::is_pruned(&status, written.status.as_ref()) {
+        return Ok(written);
+    }
+    if kept::is_marked(&status) {
+        let text = "the API server drops status.jobs, without which no restore can be told from another; install Backproof's CRDs";
+        recent.refused = Some(Failure::new(Cause::Internal, text));
+        return Ok(written);
+    }
+    let mut marked = status;
+    kept::mark(&mut marked, status::time(Timestamp::now()));
+    send(sources, written, &marked).await
+}
+
+async fn send(sources: &Sources, restore: RestoreSession, status: &RestoreSessionStatus) -> Result<RestoreSession, Error> {
     let (namespace, name) = (restore.namespace().unwrap_or_default(), restore.name_any());
-    let records = !status.jobs.is_empty();
     let mut next = restore;
-    next.status = Some(status);
+    next.status = Some(kept::packed(status));
     // Go's managedFields are of no use here, and would be sent back whole.
     next.metadata.managed_fields = None;
     let api = Api::<RestoreSession>::namespaced(sources.client.clone(), &namespace);
-    let written = api
-        .replace_status(&name, &PostParams::default(), &next)
-        .await
-        .map_err(Error::api(format!("write the status of RestoreSession {namespace}/{name}")))?;
-    if records && written.status.as_ref().is_none_or(|status| status.jobs.is_empty()) {
-        let text = "the API server drops status.jobs, without which no restore can be told from another; install Backproof's CRDs";
-        recent.refused = Some(Failure::new(Cause::Internal, text));
-    }
-    Ok(written)
+    let written = api.replace_status(&name, &PostParams::default(), &next).await;
+    written.map(super::as_meant).map_err(Error::api(format!("write the status of RestoreSession {namespace}/{name}")))
 }
 
 /// Performs one effect; says whether to decide again at once.

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use backproof_api::{
-    Cause, RestoreSession, RestoreSessionStatus, Verdict, labels, phase,
+    Cause, RestoreSession, RestoreSessionStatus, Verdict, kept, labels, phase,
     report::{Report, RepositoryFacts},
     run::{PinnedJob, PinnedObject},
     shared::Wire,
@@ -132,6 +132,10 @@ pub(super) struct Run<'a> {
 impl Run<'_> {
     fn decide(mut self) -> Decision {
         status::begin(&mut self.decision.status, &self.owner.run, self.observed.restore.metadata.generation, self.now);
+        // What the schema drops of the session it drops of this too: known before the first write, nothing is ever lost.
+        if self.owner.session.status.as_ref().is_some_and(kept::is_marked) {
+            kept::mark(&mut self.decision.status, status::time(self.now));
+        }
         let deadline = self.deadline();
         self.judge_all();
         if self.all_done() {

@@ -31,7 +31,7 @@ use std::{
     time::Duration,
 };
 
-use backproof_api::{RestoreSession, labels};
+use backproof_api::{RestoreSession, kept, labels};
 use futures::{Stream, StreamExt as _, TryStreamExt as _, future, stream};
 use jiff::Timestamp;
 use k8s_openapi::api::{
@@ -128,7 +128,7 @@ where
         })
         .reflect(writer)
         .touched_objects()
-        .inspect_err(|error| tracing::warn!(kind = KIND, %error, "the watch was interrupted and starts again"))
+        .inspect_err(|error| tracing::warn!(kind = KIND, error = crate::error::chain(error), "the watch was interrupted and starts again"))
         .filter_map(|object| future::ready(object.ok()))
 }
 
@@ -201,9 +201,9 @@ impl World {
             Some((base, newer)) if *base == cached.resource_version() => newer.clone(),
             Some(_) => {
                 written.remove(&uid);
-                cached.clone()
+                as_meant(cached.clone())
             }
-            None => cached.clone(),
+            None => as_meant(cached.clone()),
         }
     }
 
@@ -227,6 +227,12 @@ impl World {
         // Each entry is whole at any time, so a panic elsewhere leaves nothing half done.
         self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A restore as it was meant, whatever the installed schema drops of its status.
+fn as_meant(mut restore: RestoreSession) -> RestoreSession {
+    restore.status.iter_mut().for_each(kept::unpack);
+    restore
 }
 
 fn on_error(restore: Arc<Guarded>, error: &Error, world: Arc<World>) -> Action {

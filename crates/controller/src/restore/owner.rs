@@ -1,7 +1,7 @@
 //! The verification session a restore belongs to, and the facts its run is pinned to.
 
 use backproof_api::{
-    BackupVerificationSession, RestoreSession, labels,
+    BackupVerificationSession, RestoreSession, kept, labels,
     run::{PinnedComponent, PinnedRun},
 };
 use kube::ResourceExt as _;
@@ -35,6 +35,8 @@ pub(crate) fn parts(components: &[PinnedComponent]) -> Vec<PinnedComponent> {
 impl Owner {
     /// The session with its run: from the status, or from the annotation where the status is pruned.
     pub(crate) fn of(session: BackupVerificationSession) -> Option<Self> {
+        let mut session = session;
+        session.status.iter_mut().for_each(kept::unpack);
         let pinned = session.status.as_ref().and_then(|status| status.run.clone()).filter(|run| !run.restore_spec_hash.is_empty());
         // The annotation is anybody's to write: it stands in only for a status that shows a run has begun, and was pruned.
         let begun = session.status.as_ref().is_some_and(|status| status.phase.is_some() || !status.conditions.is_empty());

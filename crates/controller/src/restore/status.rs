@@ -30,7 +30,7 @@ pub(crate) enum Step {
 }
 
 /// A moment as Kubernetes keeps it: whole seconds.
-fn time(at: Timestamp) -> Time {
+pub(crate) fn time(at: Timestamp) -> Time {
     Time(Timestamp::from_second(at.as_second()).unwrap_or(at))
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use backproof_api::{BackupVerificationSession, Repository, RestoreSession, Snapshot, SnapshotStatus, labels, names, phase};
+use backproof_api::{BackupVerificationSession, BackupVerificationSessionStatus, Repository, RestoreSession, kept, labels, names, phase};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::Job;
 use kube::{
@@ -15,24 +15,25 @@ use serde_json::{Value, json};
 use super::{
     decision::{Decision, Effect},
     driver::{Carried, Driver},
-    observe::namespaces,
-    observed::{Observed, Seen},
+    observe::{may_make_a_pod, namespaces},
+    observed::{Observed, Retry},
     resolve,
     stage::{Stage, stage},
+    wire,
 };
 use crate::{
     Error,
     error::Class,
     events::{Note, path, regarding},
-    lease::{self, Held, Holder, Lock},
+    lease,
     metrics::Verification,
     restore,
 };
 
 /// Most names tried for a retry.
 const RETRY_NAMES: i64 = 59;
-/// How long a Snapshot that refuses the result holds up the end of a session.
-const RECORD_PATIENCE: SignedDuration = SignedDuration::from_mins(10);
+/// How long a refused last step holds up the end of a session.
+const PATIENCE: SignedDuration = SignedDuration::from_mins(10);
 
 impl Driver {
     /// Does what was decided; returns the session as it is then.
@@ -45,7 +46,10 @@ impl Driver {
     ) -> Result<Arc<BackupVerificationSession>, Error> {
         let mut session = observed.session.clone();
         for effect in &decision.effects {
-            session = self.one(observed, session, decision, effect, carried, now).await?;
+            session = match self.one(observed, session.clone(), decision, effect, carried, now).await {
+                Err(error) => self.left_undone(session, effect, error, now).await?,
+                Ok(session) => session,
+            };
         }
         Ok(session)
     }
@@ -65,13 +69,20 @@ impl Driver {
                 carried.fresh = true;
                 return self.patch(&session, json!({ "metadata": metadata })).await;
             }
-            Effect::WriteStatus => return self.write_status(session, decision, carried).await,
+            Effect::WriteStatus => return self.write_status(session, decision, carried, now).await,
             Effect::RequestDiscovery { repository, at } => {
                 let api: Api<Repository> = Api::namespaced(self.context.client.clone(), &session.namespace().unwrap_or_default());
                 let patch = json!({ "metadata": { "annotations": { (labels::DISCOVER_REQUEST): at.to_string() } } });
                 let what = format!("annotate Repository {}/{repository}", session.namespace().unwrap_or_default());
                 api.patch_metadata(repository, &PatchParams::default(), &Patch::Merge(patch)).await.map_err(Error::api(what))?;
             }
+            Effect::WriteHold(hold) => self.write_hold(observed, hold.as_deref()).await?,
+            Effect::AwaitRepository => {
+                let namespace = session.namespace().unwrap_or_default();
+                let reference = ObjectRef::new(&session.name_any()).within(&namespace);
+                self.memory.waits_for(reference, &namespace, &session.spec.repository);
+            }
+            Effect::TellRepository(note) => self.tell_repository(&session, note.clone()).await,
             Effect::AcquireLock => carried.lock = self.acquire(&session, now).await?,
             Effect::EvictLock(held) => lease::evict(&self.context, held).await?,
             Effect::ReleaseLock => self.release(&session).await?,
@@ -81,12 +92,12 @@ impl Driver {
                 delete(&api, &session.name_any(), restore, DeleteParams::background(), "RestoreSession").await?;
             }
             Effect::AskForWipe(restore) => self.ask_for_wipe(&session, restore).await?,
-            Effect::DeleteJobs => self.delete_jobs(&session).await?,
-            Effect::WriteSnapshot { name, version, status } => self.write_snapshot(observed, name, version, status, now).await?,
+            Effect::DeleteJobs => self.delete_jobs(&session, now).await?,
+            Effect::WriteSnapshot { name, version, status } => self.write_snapshot(observed, name, version, status).await?,
             Effect::DeleteSession { name, uid } => {
                 delete(&self.api(&session), name, uid, DeleteParams::background(), "BackupVerificationSession").await?;
             }
-            Effect::CreateRetry { session: retry, at } => self.create_retry(&session, retry, *at).await?,
+            Effect::CreateRetry { session: retry, at } => carried.retry = self.create_retry(&session, retry, *at).await?,
             Effect::Nudge(names) => {
                 let namespace = session.namespace().unwrap_or_default();
                 names.iter().for_each(|name| self.memory.nudge(ObjectRef::new(name).within(&namespace)));
@@ -101,7 +112,7 @@ impl Driver {
             }
             Effect::Tell(note) => self.context.events.on(session.as_ref(), note.clone()).await,
             Effect::TellOnce(note) => {
-                if self.memory.first_time(&uid, &note.message) {
+                if self.memory.first_time(&uid, note.reason) {
                     self.context.events.on(session.as_ref(), note.clone()).await;
                 }
             }
@@ -125,15 +136,17 @@ impl Driver {
         patch["metadata"]["resourceVersion"] = json!(session.resource_version());
         let what = format!("patch BackupVerificationSession {}", path(session));
         let patched = self.api(session).patch(&session.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await;
-        patched.map(Arc::new).map_err(Error::api(what))
+        patched.map(as_meant).map(Arc::new).map_err(Error::api(what))
     }
 
-    /// Writes the status if it differs, bound to the version that was decided on.
+    /// Writes the status if it differs, bound to the version that was decided on. Where the installed schema drops our part
+    /// of it, it is written again with that part packed into a condition.
     async fn write_status(
         &self,
         session: Arc<BackupVerificationSession>,
         decision: &Decision,
         carried: &mut Carried,
+        now: Timestamp,
     ) -> Result<Arc<BackupVerificationSession>, Error> {
         let Some(new) = decision.status.as_deref() else { return Ok(session) };
         if session.status.as_ref() == Some(new) {
@@ -142,81 +155,32 @@ impl Driver {
         if phase::unproven(new) {
             return Err(Error::Stale { what: format!("the verdict of BackupVerificationSession {}", path(session.as_ref())) });
         }
-        let what = format!("BackupVerificationSession {}", path(session.as_ref()));
+        let written = self.send_status(&session, new, carried).await?;
+        if !kept::is_pruned(new, written.status.as_ref()) {
+            return Ok(Arc::new(written));
+        }
+        if kept::is_marked(new) {
+            return Err(Error::Dropped { what: format!("BackupVerificationSession {}", path(session.as_ref())) });
+        }
+        let mut marked = new.clone();
+        kept::mark(&mut marked, wire::time(now));
+        self.send_status(&written, &marked, carried).await.map(Arc::new)
+    }
+
+    async fn send_status(
+        &self,
+        session: &BackupVerificationSession,
+        new: &BackupVerificationSessionStatus,
+        carried: &mut Carried,
+    ) -> Result<BackupVerificationSession, Error> {
+        let what = format!("BackupVerificationSession {}", path(session));
         let encode = |source| Error::Encode { what: what.clone(), source };
         let old = serde_json::to_value(session.status.clone().unwrap_or_default()).map_err(encode)?;
-        let changes = changes(&old, &serde_json::to_value(new).map_err(encode)?);
+        let changes = changes(&old, &serde_json::to_value(kept::packed(new)).map_err(encode)?);
         let patch = json!({ "metadata": { "resourceVersion": session.resource_version() }, "status": changes });
-        let written = self.api(&session).patch_status(&session.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await;
+        let written = self.api(session).patch_status(&session.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await;
         carried.fresh = true;
-        written.map(Arc::new).map_err(Error::api(format!("patch status of {what}")))
-    }
-
-    async fn acquire(&self, session: &BackupVerificationSession, now: Timestamp) -> Result<Lock, Error> {
-        let Stage::Running(run) = stage(session) else { return Ok(Lock::NotRead) };
-        let own =
-            Holder { uid: session.uid().unwrap_or_default(), namespace: session.namespace().unwrap_or_default(), name: session.name_any() };
-        let lease = lease::name(&run.verifier.target);
-        match lease::acquire(&self.context, &run.verifier.target, &own, now).await? {
-            Lock::Mine => {
-                self.memory.took(&own.uid, &lease);
-                Ok(Lock::Mine)
-            }
-            Lock::Held(mut held) => {
-                self.memory.waits(ObjectRef::new(&own.name).within(&own.namespace), &lease);
-                held.alive = self.is_alive(&held.holder).await?;
-                if !held.alive {
-                    held.pods = self.pods_of(&held, &run.verifier.target.object.namespace).await?;
-                }
-                Ok(Lock::Held(held))
-            }
-            other @ (Lock::Free | Lock::NotRead) => Ok(other),
-        }
-    }
-
-    /// Whether the session that has a lock is there and unfinished.
-    pub(super) async fn is_alive(&self, holder: &Holder) -> Result<bool, Error> {
-        let api: Api<kube::core::DeserializeGuard<BackupVerificationSession>> =
-            Api::namespaced(self.context.client.clone(), &holder.namespace);
-        let found = api
-            .get_opt(&holder.name)
-            .await
-            .map_err(Error::api(format!("get BackupVerificationSession {}/{}", holder.namespace, holder.name)))?;
-        Ok(match found.filter(|found| found.uid().as_deref() == Some(holder.uid.as_str())) {
-            None => false,
-            Some(guarded) => match &guarded.0 {
-                Ok(session) => match stage(session) {
-                    // A finished one still has the target while it is wiped; whoever came in between would lose it.
-                    Stage::Done(run) => super::wipe::may_run(session, &run, Timestamp::now()),
-                    Stage::Gone => false,
-                    Stage::Foreign
-                    | Stage::Deleting(_)
-                    | Stage::Unpinned
-                    | Stage::Contradicted(_)
-                    | Stage::Running(_)
-                    | Stage::Judged(..) => true,
-                },
-                // What cannot be read may still run.
-                Err(_) => true,
-            },
-        })
-    }
-
-    /// Pods of the holder of a lock that are not gone; that nobody may look counts as one.
-    pub(super) async fn pods_of(&self, held: &Held, target_namespace: &str) -> Result<Vec<String>, Error> {
-        let mut places = vec![held.holder.namespace.clone(), target_namespace.to_owned()];
-        places.retain(|place| !place.is_empty());
-        places.dedup();
-        let remains = self.remains(&held.holder.uid, &places).await?;
-        Ok(remains.pods.into_iter().chain(remains.forbidden).collect())
-    }
-
-    async fn release(&self, session: &BackupVerificationSession) -> Result<(), Error> {
-        let (Stage::Done(run) | Stage::Deleting(Some(run))) = stage(session) else { return Ok(()) };
-        let (uid, lease) = (session.uid().unwrap_or_default(), lease::name(&run.verifier.target));
-        lease::release(&self.context, &lease, &uid).await?;
-        self.memory.gave_back(&uid, &lease);
-        Ok(())
+        written.map(as_meant).map_err(Error::api(format!("patch status of {what}")))
     }
 
     /// Makes the RestoreSession, but only for a session that is still what was decided on: a stale one might make a second.
@@ -268,109 +232,85 @@ impl Driver {
         }
     }
 
-    async fn delete_jobs(&self, session: &BackupVerificationSession) -> Result<(), Error> {
-        let (Stage::Done(run) | Stage::Judged(run, _) | Stage::Deleting(Some(run)) | Stage::Running(run) | Stage::Contradicted(run)) =
-            stage(session)
-        else {
-            return self.delete_jobs_in(session, &[session.namespace().unwrap_or_default()]).await;
+    /// Deletes the session's Jobs; those that have ended keep their logs until the session itself goes.
+    async fn delete_jobs(&self, session: &BackupVerificationSession, now: Timestamp) -> Result<(), Error> {
+        let places = match stage(session) {
+            Stage::Done(run) | Stage::Judged(run, _) | Stage::Deleting(Some(run)) | Stage::Running(run) | Stage::Contradicted(run) => {
+                namespaces(session, &run)
+            }
+            Stage::Foreign | Stage::Gone | Stage::Unpinned | Stage::Deleting(None) => vec![session.namespace().unwrap_or_default()],
         };
-        self.delete_jobs_in(session, &namespaces(session, &run)).await
+        let all = session.metadata.deletion_timestamp.is_some();
+        self.delete_jobs_in(&session.uid().unwrap_or_default(), &places, all, now).await
     }
 
-    async fn delete_jobs_in(&self, session: &BackupVerificationSession, namespaces: &[String]) -> Result<(), Error> {
-        let selector = ListParams::default().labels(&format!("{}={}", labels::SESSION_UID, session.uid().unwrap_or_default()));
+    /// Deletes the Jobs that carry a session's UID: all, or those that may still make a pod.
+    pub(super) async fn delete_jobs_in(&self, session_uid: &str, namespaces: &[String], all: bool, now: Timestamp) -> Result<(), Error> {
+        let selector = ListParams::default().labels(&format!("{}={session_uid}", labels::SESSION_UID));
         for namespace in namespaces {
             let api: Api<Job> = Api::namespaced(self.context.client.clone(), namespace);
-            let jobs = api.list_metadata(&selector).await.map_err(Error::api(format!("list Jobs in namespace {namespace}")))?;
-            for job in jobs.items.iter().filter(|job| job.metadata.deletion_timestamp.is_none()) {
+            let jobs = api.list(&selector).await.map_err(Error::api(format!("list Jobs in namespace {namespace}")))?;
+            for job in jobs.items.iter().filter(|job| job.metadata.deletion_timestamp.is_none() && (all || may_make_a_pod(job, now))) {
                 delete(&api, &job.name_any(), &job.uid().unwrap_or_default(), DeleteParams::foreground(), "Job").await?;
             }
         }
         Ok(())
     }
 
-    /// Writes the Snapshot's status in one step, record and verdict together. Where the schema has pruned the record, it goes
-    /// into an annotation: without a record, a verdict is never believed.
-    async fn write_snapshot(
-        &self,
-        observed: &Observed,
-        name: &str,
-        version: &str,
-        status: &SnapshotStatus,
-        now: Timestamp,
-    ) -> Result<(), Error> {
-        let Seen::Present(snapshot) = &observed.snapshot else { return Ok(()) };
-        let api: Api<Snapshot> = Api::namespaced(self.context.client.clone(), &snapshot.namespace().unwrap_or_default());
-        let what = format!("Snapshot {}", path(snapshot.as_ref()));
-        let encode = |source| Error::Encode { what: what.clone(), source };
-        let old = serde_json::to_value(snapshot.status.clone().unwrap_or_default()).map_err(encode)?;
-        let changes = changes(&old, &serde_json::to_value(status).map_err(encode)?);
-        let patch = json!({ "metadata": { "resourceVersion": version }, "status": changes });
-        let written = match api.patch_status(name, &PatchParams::default(), &Patch::Merge(patch)).await {
-            Ok(written) => written,
-            Err(kube::Error::Api(refused)) if refused.code == 404 => return Ok(()),
-            Err(error) => return self.not_recorded(observed, Error::api(format!("patch status of {what}"))(error), now).await,
-        };
-        let pruned = written.status.as_ref().is_none_or(|written| written.verification.is_none());
-        if let Some(record) = status.verification.as_ref().filter(|_| pruned) {
-            let text = serde_json::to_string(record).map_err(encode)?;
-            let patch =
-                json!({ "metadata": { "resourceVersion": written.resource_version(), "annotations": { (labels::VERIFICATION): text } } });
-            api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.map_err(Error::api(format!("annotate {what}")))?;
-        }
-        Ok(())
-    }
-
-    /// A Snapshot that refuses the result holds the session up for a while only; then the session ends, and says so.
-    async fn not_recorded(&self, observed: &Observed, error: Error, now: Timestamp) -> Result<(), Error> {
-        let late = match stage(&observed.session) {
-            Stage::Judged(_, judged) => now.duration_since(judged.at) > RECORD_PATIENCE,
-            Stage::Foreign
-            | Stage::Gone
-            | Stage::Deleting(_)
-            | Stage::Unpinned
-            | Stage::Contradicted(_)
-            | Stage::Running(_)
-            | Stage::Done(_) => false,
-        };
-        match error.class() {
-            Class::Forbidden | Class::Refused if late => {
-                let note = Note::warning("NotRecorded", "Record", format!("the Snapshot does not tell this result: {}", error.chain()));
-                self.context.events.on(observed.session.as_ref(), note).await;
-                Ok(())
-            }
-            Class::Conflict | Class::Unavailable | Class::Forbidden | Class::Refused | Class::Internal => Err(error),
-        }
-    }
-
-    /// Makes the retry under the first free name of its time; one that is there already is found by its label.
+    /// Makes the retry under the first free name of its time, unless it is there already.
     async fn create_retry(
         &self,
         session: &BackupVerificationSession,
         retry: &BackupVerificationSession,
         at: Timestamp,
-    ) -> Result<(), Error> {
-        let api = self.api(session);
+    ) -> Result<Retry, Error> {
         let uid = session.uid();
+        let repeats = |labels: &std::collections::BTreeMap<String, String>| labels.get(labels::RETRY_OF) == uid.as_ref();
+        if self.sessions.find(|other| repeats(other.labels())).is_some() {
+            return Ok(Retry::Made);
+        }
+        let api = self.api(session);
         for step in 0..=RETRY_NAMES {
             let mut named = retry.clone();
             named.metadata.name = Some(resolve::retry_name(session, at, step));
-            let what = format!("create BackupVerificationSession {}", path(&named));
-            match api.create(&PostParams::default(), &named).await {
-                Ok(_) => return Ok(()),
-                Err(kube::Error::Api(status)) if status.code == 409 => {}
-                Err(error) => return Err(Error::api(what)(error)),
+            let what = format!("BackupVerificationSession {}", path(&named));
+            match api.create(&PostParams::default(), &named).await.map_err(Error::api(format!("create {what}"))) {
+                Ok(_) => return Ok(Retry::Made),
+                Err(error) if error.is_conflict() => {}
+                Err(error) => {
+                    return match error.class() {
+                        Class::Forbidden | Class::Refused => Ok(Retry::Refused(error.chain())),
+                        Class::Conflict | Class::Unavailable | Class::Internal => Err(error),
+                    };
+                }
             }
-            let taken = api
-                .get_metadata_opt(&named.name_any())
-                .await
-                .map_err(Error::api(format!("get BackupVerificationSession {}", path(&named))))?;
-            if taken.is_some_and(|taken| taken.labels().get(labels::RETRY_OF) == uid.as_ref()) {
-                return Ok(());
+            let taken = api.get_metadata_opt(&named.name_any()).await.map_err(Error::api(format!("get {what}")))?;
+            if taken.is_some_and(|taken| repeats(taken.labels())) {
+                return Ok(Retry::Made);
             }
         }
-        tracing::warn!(session = path(session), "no free name for a retry; it is left out");
-        Ok(())
+        Ok(Retry::NoName)
+    }
+
+    /// What the API server refuses of the last steps holds the end of a session up for a while only; then the session goes on
+    /// without, and says so. The target stays locked all the same until its Jobs and pods are gone.
+    async fn left_undone(
+        &self,
+        session: Arc<BackupVerificationSession>,
+        effect: &Effect,
+        error: Error,
+        now: Timestamp,
+    ) -> Result<Arc<BackupVerificationSession>, Error> {
+        let late = matches!(stage(&session), Stage::Judged(_, judged) if now.duration_since(judged.at) > PATIENCE);
+        let Some(what) = given_up(effect).filter(|_| late) else { return Err(error) };
+        match error.class() {
+            Class::Forbidden | Class::Refused => {
+                let note = Note::warning("LeftUndone", "Verify", format!("{what}; tried for 10 minutes: {}", error.chain()));
+                self.context.events.on(session.as_ref(), note).await;
+                Ok(session)
+            }
+            Class::Conflict | Class::Unavailable | Class::Internal => Err(error),
+        }
     }
 
     async fn tell_invoker(&self, session: &BackupVerificationSession, note: Note) {
@@ -380,6 +320,40 @@ impl Driver {
         let object = regarding(&owner.api_version, &owner.kind, &session.namespace().unwrap_or_default(), &owner.name, &owner.uid);
         self.context.events.publish_related(&object, Some(session.object_ref(&())), note).await;
     }
+}
+
+/// What remains when this effect is given up, or nothing when it must not be.
+fn given_up(effect: &Effect) -> Option<String> {
+    match effect {
+        Effect::DeleteRestore(_) => Some("the RestoreSession of this session is left behind".to_owned()),
+        Effect::DeleteJobs => Some("Jobs of this session are left to their own deadline".to_owned()),
+        Effect::WriteSnapshot { name, .. } => Some(format!("Snapshot {name} does not tell this result")),
+        Effect::WriteHold(_) => Some("the Repository is not held off".to_owned()),
+        Effect::DeleteSession { name, .. } => Some(format!("the older session {name} is left behind")),
+        Effect::Claim(_)
+        | Effect::WriteStatus
+        | Effect::RequestDiscovery { .. }
+        | Effect::AwaitRepository
+        | Effect::TellRepository(_)
+        | Effect::AcquireLock
+        | Effect::EvictLock(_)
+        | Effect::ReleaseLock
+        | Effect::CreateRestore(_)
+        | Effect::AskForWipe(_)
+        | Effect::CreateRetry { .. }
+        | Effect::Nudge(_)
+        | Effect::DropFinalizer
+        | Effect::Tell(_)
+        | Effect::TellOnce(_)
+        | Effect::TellInvoker(_)
+        | Effect::Count { .. } => None,
+    }
+}
+
+/// The session as it was meant, whatever the installed schema drops.
+pub(super) fn as_meant(mut session: BackupVerificationSession) -> BackupVerificationSession {
+    session.status.iter_mut().for_each(kept::unpack);
+    session
 }
 
 /// Deletes exactly the object of this UID; that it is gone, or another one, is fine.
@@ -396,7 +370,7 @@ where
 }
 
 /// A merge patch from one value to another: what others have written beside stays. Lists are replaced as a whole.
-fn changes(old: &Value, new: &Value) -> Value {
+pub(super) fn changes(old: &Value, new: &Value) -> Value {
     let (Value::Object(before), Value::Object(after)) = (old, new) else { return new.clone() };
     let mut patch = serde_json::Map::new();
     for (key, value) in after {

@@ -67,12 +67,16 @@ pub(super) fn decide(observed: &Observed, run: &PinnedRun, judged: &Judgement, n
     let session = &observed.session;
     let mut effects = tear_down(observed, run);
     if let Seen::Present(snapshot) = &observed.snapshot
-        && let Some(status) = proof::updated(snapshot, session, run, judged)
+        && let Some(status) = proof::updated(snapshot, session, run, judged, now)
     {
         let version = snapshot.resource_version().unwrap_or_default();
         effects.push(Effect::WriteSnapshot { name: snapshot.name_any(), version, status: Box::new(status) });
     }
-    let left = clean_history(observed, run, SiblingState::Finished, judged.at, now, &mut effects);
+    effects.extend(hold_off(observed, run, judged, now));
+    // What comes after a Snapshot that took long is not to be late for it.
+    let recorded = !effects.iter().any(|effect| matches!(effect, Effect::WriteSnapshot { .. }));
+    let since = if recorded { judged.at } else { now };
+    let left = clean_history(observed, run, SiblingState::Finished, since, now, &mut effects);
     let mut status = session.status.clone().unwrap_or_default();
     let mut judged = judged.clone();
     close(&mut status, run, &left, now);
@@ -85,6 +89,33 @@ pub(super) fn decide(observed: &Observed, run: &PinnedRun, judged: &Judgement, n
         judged = Judgement { verdict: Verdict::Inconclusive, cause: Some(Cause::Internal), at: judged.at };
     }
     finish(observed, status, &judged, run, now, effects)
+}
+
+/// What a result means for the Repository: one that storage, credentials or an image caused holds it off, an answer lifts that.
+fn hold_off(observed: &Observed, run: &PinnedRun, judged: &Judgement, now: Timestamp) -> Vec<Effect> {
+    let Some(place) = &observed.place else { return Vec::new() };
+    let uid = observed.session.uid().unwrap_or_default();
+    let evidence = observed.session.status.as_ref().and_then(|status| status.evidence.as_ref());
+    let answered = match judged.verdict {
+        Verdict::Verified | Verdict::VerificationFailed => true,
+        Verdict::Inconclusive => evidence.is_some_and(|evidence| evidence.repository.is_some()),
+        Verdict::Skipped => false,
+    };
+    match judged.cause.filter(|cause| cause.holds_repository()) {
+        Some(cause) => {
+            let Some(hold) = place.failed(&uid, cause, run, now) else { return Vec::new() };
+            let first = (hold.tries == 1).then(|| {
+                let text = format!("sessions wait until {}, as session {} ended {cause}", hold.next, observed.session.name_any());
+                Effect::TellRepository(Note::warning("HeldOff", "Verify", text))
+            });
+            std::iter::once(Effect::WriteHold(Some(Box::new(hold)))).chain(first).collect()
+        }
+        None if answered && place.hold.is_some() => {
+            let text = format!("sessions run again: session {} had an answer", observed.session.name_any());
+            vec![Effect::WriteHold(None), Effect::TellRepository(Note::normal("HoldLifted", "Verify", text))]
+        }
+        None => Vec::new(),
+    }
 }
 
 /// A session whose Snapshot is already proven: one closing write.
@@ -184,7 +215,12 @@ fn finish(
     };
     effects.push(Effect::WriteStatus);
     effects.push(Effect::Tell(note(text.clone())));
-    effects.push(Effect::TellInvoker(note(format!("session {}: {text}", observed.session.name_any()))));
+    // That the Repository is held off is told once, not by every session that tries it.
+    let known = judged.cause.is_some_and(Cause::holds_repository)
+        && observed.place.as_ref().and_then(|place| place.hold.as_ref()).is_some_and(|hold| hold.tries > 0);
+    if !known {
+        effects.push(Effect::TellInvoker(note(format!("session {}: {text}", observed.session.name_any()))));
+    }
     if !run.not_covered.is_empty() && judged.verdict == Verdict::Verified {
         let rest = format!("this verification did not cover {}", run.not_covered.join(", "));
         effects.push(Effect::Tell(Note::normal("NotCovered", "Verify", rest)));

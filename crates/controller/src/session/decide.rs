@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use backproof_api::{Cause, run::PinnedRun};
+use backproof_api::{BackupVerificationSessionStatus, Cause, run::PinnedRun};
 use jiff::Timestamp;
+use kube::ResourceExt as _;
 
 use super::{
     closing,
@@ -16,7 +17,7 @@ use super::{
     stage::{self, Stage, stage},
     wire::{self, Refusal},
 };
-use crate::events::Note;
+use crate::{events::Note, hold::Standing};
 
 /// A slow look at whatever is unfinished, should an event ever be lost.
 pub(super) const SLOW: Duration = Duration::from_secs(600);
@@ -50,9 +51,15 @@ fn start(observed: &Observed, now: Timestamp) -> Decision {
     let session = &observed.session;
     let Some(references) = &observed.references else { return Decision::wait(Duration::from_secs(1)) };
     let mut run = PinnedRun::default();
+    if references.discovery != Discovery::Known
+        && now < patience(observed)
+        && let Some(decision) = held_off(observed, now)
+    {
+        return decision;
+    }
     let resolved = match &references.discovery {
-        Discovery::Ask(at) => return await_discovery(observed, Some(*at)),
-        Discovery::Pending if now < patience(observed) => return await_discovery(observed, None),
+        Discovery::Ask(at) => return await_discovery(observed, Some(*at), now),
+        Discovery::Pending if now < patience(observed) => return await_discovery(observed, None, now),
         Discovery::Pending => Err(Refusal::new(
             Cause::DeadlineExceeded,
             "the snapshots in the repository were not listed in time: look at the discovery Job of the Repository",
@@ -73,23 +80,37 @@ fn start(observed: &Observed, now: Timestamp) -> Decision {
     status.run = Some(run.clone());
     status.start_time = run.started.parse().ok().map(wire::time);
     status.observed_generation = session.metadata.generation;
-    let told = match &resolved {
+    match &resolved {
         Ok(()) => {
             let message = format!("verifying Snapshot {} by restoring it into {}", run.snapshot.name, resolve::target_text(&run));
             wire::progress(&mut status, "Pinned", &message, now);
-            vec![Effect::Tell(Note::normal("Pinned", "Pin", message))]
         }
         Err(refusal) => {
             wire::progress(&mut status, "Closing", &refusal.message, now);
             wire::failed(&mut status, refusal, now);
-            Vec::new()
         }
-    };
+    }
     let claim = running::claim(session, references, &run).map(Effect::Claim);
     let older = if run.replaceable { running::older(observed) } else { Vec::new() };
     let nudge = (!older.is_empty()).then_some(Effect::Nudge(older));
-    let effects = claim.into_iter().chain([Effect::WriteStatus]).chain(told).chain(nudge).collect();
+    let effects = claim.into_iter().chain([Effect::WriteStatus]).chain(nudge).collect();
     Decision { status: Some(Box::new(status)), effects, wake: Wake::Again }
+}
+
+/// Discovery runs Jobs as well: none while the Repository is held off.
+fn held_off(observed: &Observed, now: Timestamp) -> Option<Decision> {
+    let place = observed.place.as_ref()?;
+    let uid = observed.session.uid().unwrap_or_default();
+    match place.standing(&uid, &PinnedRun::default(), now) {
+        Standing::Free => None,
+        Standing::MayProbe => Some(Decision::act(vec![Effect::WriteHold(place.probed_by(&uid, now).map(Box::new))])),
+        Standing::Waits(until) => {
+            let message = running::waits_for(&observed.session, place, until);
+            let status = waiting(observed, "WaitingForRepository", &message, now);
+            let effects = vec![Effect::AwaitRepository, Effect::TellOnce(Note::normal("WaitingForRepository", "Resolve", message))];
+            Some(Decision::write(status, effects).then(wake_at(until, now)))
+        }
+    }
 }
 
 /// Until when a session waits for discovery.
@@ -98,12 +119,18 @@ fn patience(observed: &Observed) -> Timestamp {
     created.saturating_add(observed.settings.default_timeout).unwrap_or(Timestamp::MAX)
 }
 
-/// Nothing is pinned yet, so nothing but a message is written.
-fn await_discovery(observed: &Observed, ask: Option<Timestamp>) -> Decision {
+/// Nothing is pinned yet, but whoever looks is told that work is under way.
+fn waiting(observed: &Observed, reason: &str, message: &str, now: Timestamp) -> BackupVerificationSessionStatus {
+    let mut status = observed.session.status.clone().unwrap_or_default();
+    status.observed_generation = observed.session.metadata.generation;
+    wire::progress(&mut status, reason, message, now);
+    status
+}
+
+fn await_discovery(observed: &Observed, ask: Option<Timestamp>, now: Timestamp) -> Decision {
     let repository = observed.session.spec.repository.clone();
     let message = format!("waiting until the snapshots in Repository {repository} are listed, to find the newest");
-    let mut status = observed.session.status.clone().unwrap_or_default();
-    status.message.clone_from(&message);
+    let status = waiting(observed, "WaitingForDiscovery", &message, now);
     let ask = ask.map(|at| Effect::RequestDiscovery { repository, at });
     let told = Effect::TellOnce(Note::normal("WaitingForDiscovery", "Resolve", message));
     Decision::write(status, ask.into_iter().chain([told]).collect()).then(Wake::After(Duration::from_secs(1)))

@@ -5,7 +5,7 @@ use std::time::Duration;
 use backproof_api::{BackupVerificationSession, BackupVerificationSessionStatus, RestoreSession, SnapshotStatus};
 use jiff::Timestamp;
 
-use crate::{events::Note, lease::Held};
+use crate::{events::Note, hold::Hold, lease::Held};
 
 /// What is to be done now.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -39,6 +39,12 @@ pub(super) enum Effect {
     WriteStatus,
     /// Asks for a listing of the repository that starts no earlier than this.
     RequestDiscovery { repository: String, at: Timestamp },
+    /// Writes what is known of failures on the Repository, bound to the version that was read; nothing lifts a hold.
+    WriteHold(Option<Box<Hold>>),
+    /// Looks again when the Repository changes.
+    AwaitRepository,
+    /// Tells the reader of the Repository.
+    TellRepository(Note),
     /// Tries to take the lock on the target.
     AcquireLock,
     /// Removes a lock whose holder is gone.

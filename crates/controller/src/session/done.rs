@@ -3,18 +3,23 @@
 use std::time::Duration;
 
 use backproof_api::{BackupVerificationSession, condition, labels, phase::conditions as of, run::PinnedRun};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kube::{ResourceExt as _, api::ObjectMeta};
 
 use super::{
     decide::wake_at,
     decision::{Decision, Effect, Wake, until},
     history::{owes_retry, retry_due},
-    observed::{Observed, Seen},
+    observed::{Observed, Retry, Seen},
     resolve,
     wipe::{self, Wiping},
 };
 use crate::{events::Note, lease::Lock};
+
+/// Pods that end within this time after their session are nothing to talk about.
+const NORMAL_END: SignedDuration = SignedDuration::from_secs(30);
+/// How long a retry that the API server refuses is tried.
+const RETRY_PATIENCE: SignedDuration = SignedDuration::from_mins(10);
 
 /// What to do for a session that is finished.
 pub(super) fn decide(observed: &Observed, run: &PinnedRun, now: Timestamp) -> Decision {
@@ -35,22 +40,32 @@ pub(super) fn completed(session: &BackupVerificationSession) -> Timestamp {
 fn give_back(observed: &Observed, run: &PinnedRun, completed: Timestamp, now: Timestamp) -> Option<Decision> {
     match &observed.lock {
         Lock::Mine => {}
-        Lock::NotRead | Lock::Free | Lock::Held(_) => return None,
+        Lock::NotRead | Lock::Free | Lock::Held(_) | Lock::Full(_) => return None,
     }
     let Some(remains) = &observed.remains else { return Some(Decision::wait(Duration::from_secs(1))) };
     let untold = match wipe::decide(observed, run, now) {
         Wiping::Wait(decision) => return Some(decision),
         Wiping::Over(untold) => untold,
     };
-    if remains.pods.is_empty() && remains.forbidden.is_none() {
+    let busy = remains.busy();
+    if busy.is_empty() {
         return Some(Decision::act(untold.into_iter().chain([Effect::ReleaseLock]).collect()));
     }
-    let what = remains.forbidden.clone().unwrap_or_else(|| remains.pods.join(", "));
-    let message = format!("{} stays locked until these pods are gone: {what}", resolve::target_text(run));
-    let age = Timestamp::from_second(now.as_second() + now.duration_since(completed).as_secs()).unwrap_or(now);
-    let again = until(age, now, Duration::from_secs(1), Duration::from_secs(30));
-    let effects = vec![Effect::DeleteJobs, Effect::TellOnce(Note::warning("TargetStaysLocked", "Unlock", message))];
-    Some(Decision { effects, wake: Wake::After(again), ..Decision::default() })
+    let mut effects = vec![Effect::DeleteJobs];
+    if now.duration_since(completed) > NORMAL_END {
+        let message = format!("{} stays locked until these are gone: {}", resolve::target_text(run), busy.join(", "));
+        effects.push(Effect::TellOnce(Note::warning("TargetStaysLocked", "Unlock", message)));
+    }
+    Some(Decision {
+        effects,
+        wake: Wake::After(as_long_again(completed, now, Duration::from_secs(1), Duration::from_secs(30))),
+        ..Decision::default()
+    })
+}
+
+/// The time since `since`, within bounds: waits grow with the age of what is waited for.
+fn as_long_again(since: Timestamp, now: Timestamp, least: Duration, most: Duration) -> Duration {
+    until(now.saturating_add(now.duration_since(since)).unwrap_or(now), now, least, most)
 }
 
 fn retry(observed: &Observed, run: &PinnedRun, completed: Timestamp, now: Timestamp) -> Decision {
@@ -58,7 +73,6 @@ fn retry(observed: &Observed, run: &PinnedRun, completed: Timestamp, now: Timest
     if now < due {
         return Decision::rest().then(wake_at(due, now));
     }
-    let mut status = observed.session.status.clone().unwrap_or_default();
     let willing = match &observed.invoker {
         Seen::NotRead => return Decision::wait(Duration::from_secs(1)),
         Seen::Absent => Err("its invoker is gone"),
@@ -66,21 +80,40 @@ fn retry(observed: &Observed, run: &PinnedRun, completed: Timestamp, now: Timest
         Seen::Present(invoker) if invoker.as_invoker().meta().deletion_timestamp.is_some() => Err("its invoker is being deleted"),
         Seen::Present(_) => Ok(()),
     };
-    match willing {
-        Ok(()) => {
+    if let Err(reason) = willing {
+        return not_repeated(observed, reason, Note::normal);
+    }
+    let next = next_session(&observed.session, run);
+    match &observed.retry {
+        Retry::NotTried => Decision::act(vec![Effect::CreateRetry { session: Box::new(next), at: due }]),
+        Retry::Made => {
+            let mut status = observed.session.status.clone().unwrap_or_default();
             status.retried = Some(true);
-            let next = next_session(&observed.session, run);
-            let note =
-                Note::normal("Retried", "Retry", format!("a new session repeats this one; {} more would follow", next.spec.retry_left));
-            let effects = vec![Effect::CreateRetry { session: Box::new(next), at: due }, Effect::WriteStatus, Effect::Tell(note)];
-            Decision { status: Some(Box::new(status)), effects, wake: Wake::OnChange }
-        }
-        Err(reason) => {
-            status.retried = Some(false);
-            let note = Note::normal("NotRetried", "Retry", format!("this session is not repeated: {reason}"));
+            let left = next.spec.retry_left;
+            let note = Note::normal("Retried", "Retry", format!("a new session repeats this one; {left} more would follow"));
             Decision { status: Some(Box::new(status)), effects: vec![Effect::WriteStatus, Effect::Tell(note)], wake: Wake::OnChange }
         }
+        Retry::NoName => not_repeated(observed, "other sessions have all the names its retry could have", Note::warning),
+        Retry::Refused(said) if now.duration_since(due) > RETRY_PATIENCE => {
+            not_repeated(observed, &format!("the API server refuses the new session: {said}"), Note::warning)
+        }
+        Retry::Refused(said) => {
+            let message = format!("the API server refuses the session that is to repeat this one; trying for 10 minutes: {said}");
+            let effects = vec![Effect::TellOnce(Note::warning("RetryRefused", "Retry", message))];
+            let wait = as_long_again(due, now, Duration::from_secs(5), Duration::from_secs(60));
+            Decision { effects, wake: Wake::After(wait), ..Decision::default() }
+        }
     }
+}
+
+/// Writes that no session repeats this one, and why.
+fn not_repeated(observed: &Observed, reason: &str, note: impl Fn(&'static str, &'static str, String) -> Note) -> Decision {
+    let mut status = observed.session.status.clone().unwrap_or_default();
+    status.retried = Some(false);
+    let text = format!("this session is not repeated: {reason}");
+    status.message = format!("{}; {text}", status.message);
+    let note = note("NotRetried", "Retry", text);
+    Decision { status: Some(Box::new(status)), effects: vec![Effect::WriteStatus, Effect::Tell(note)], wake: Wake::OnChange }
 }
 
 /// The session that repeats this one, still without a name.

@@ -3,9 +3,10 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
-use backproof_api::{BackupVerificationSession, RestoreSession};
+use backproof_api::{BackupStorage, BackupVerificationSession, Repository, RestoreSession};
 use futures::channel::mpsc::UnboundedSender;
 use jiff::Timestamp;
 use kube::{
@@ -20,9 +21,15 @@ use kube::{
 use super::{
     decide::{SLOW, decide},
     decision::Wake,
-    observed::References,
+    observed::{References, Retry},
+    slots::Slots,
 };
-use crate::{Context, Error, error::Class, events::Note, lease::Lock};
+use crate::{
+    Context, Error,
+    error::Class,
+    events::{self, Note},
+    lease::Lock,
+};
 
 /// A session that may not parse.
 pub(super) type Watched = DeserializeGuard<BackupVerificationSession>;
@@ -35,17 +42,28 @@ pub(super) struct Driver {
     pub(super) context: Arc<Context>,
     pub(super) sessions: Store<Watched>,
     pub(super) restores: Store<DeserializeGuard<RestoreSession>>,
-    pub(super) memory: Memory,
+    pub(super) repositories: Store<Repository>,
+    pub(super) storages: Store<BackupStorage>,
+    pub(super) memory: Arc<Memory>,
 }
+
+/// Sessions by what they wait for.
+type Waiting<K> = Mutex<HashMap<K, HashSet<ObjectRef<Watched>>>>;
 
 /// What this process remembers; nothing here is needed for a right decision, only to make it sooner or to say it once.
 pub(super) struct Memory {
     /// Locks held, by session UID.
     held: Mutex<HashMap<String, String>>,
     /// Who waits for which lock.
-    waiting: Mutex<HashMap<String, HashSet<ObjectRef<Watched>>>>,
+    waiting: Waiting<String>,
     /// What was told once.
     told: Mutex<HashSet<(String, String)>>,
+    /// Failures in a row, by session UID.
+    failures: Mutex<HashMap<String, u32>>,
+    /// Who waits for a Repository that is held off, by namespace and name.
+    held_off: Waiting<(String, String)>,
+    /// How many run at once.
+    pub(super) slots: Slots,
     nudges: UnboundedSender<ObjectRef<Watched>>,
 }
 
@@ -56,6 +74,8 @@ pub(super) struct Carried {
     pub(super) references: Option<Arc<References>>,
     /// Seen in this reconcile.
     pub(super) lock: Lock,
+    /// What came of making a retry in this reconcile.
+    pub(super) retry: Retry,
     /// Whether the session is what the API server returned to a write of ours in this reconcile.
     pub(super) fresh: bool,
 }
@@ -79,7 +99,11 @@ impl Driver {
                 return Ok(Action::await_change());
             }
         };
+        let uid = session.uid().unwrap_or_default();
         let outcome = self.rounds(session).await;
+        if outcome.is_ok() {
+            self.memory.went_well(&uid);
+        }
         self.context.metrics.reconciled("BackupVerificationSession", outcome.as_ref().map_or_else(Error::reason, |_| "ok"));
         outcome
     }
@@ -99,30 +123,50 @@ impl Driver {
                 Wake::OnChange => return Ok(Action::await_change()),
             }
         }
-        Ok(Action::requeue(std::time::Duration::from_secs(1)))
+        Ok(Action::requeue(Duration::from_secs(1)))
     }
 
     /// What to do after a failed reconcile: try again in a time that fits, and say so where a person must act.
     pub(super) fn failed(&self, watched: &Watched, error: &Error) -> Action {
         let name = format!("{}/{}", watched.namespace().unwrap_or_default(), watched.name_any());
-        match error.class() {
+        let uid = watched.uid().unwrap_or_default();
+        let class = error.class();
+        match class {
             Class::Conflict => tracing::debug!(session = name, error = error.chain(), "looking again"),
             Class::Unavailable => tracing::warn!(session = name, error = error.chain(), "trying again"),
             Class::Forbidden | Class::Refused | Class::Internal => {
                 tracing::error!(session = name, error = error.chain(), "cannot go on");
-                let regarding = kube::Resource::object_ref(watched, &());
-                let (context, text, reason) = (self.context.clone(), error.chain(), error.reason());
-                tokio::spawn(async move { context.events.publish(&regarding, Note::warning(reason, "Reconcile", text)).await });
+                if let Some(note) = events::of_error(error, "Reconcile").filter(|note| self.memory.first_time(&uid, note.reason)) {
+                    let (context, regarding) = (self.context.clone(), kube::Resource::object_ref(watched, &()));
+                    tokio::spawn(async move { context.events.publish(&regarding, note).await });
+                }
             }
         }
-        Action::requeue(error.class().requeue().min(SLOW))
+        let failures = self.memory.failed(&uid);
+        Action::requeue(match class {
+            Class::Conflict => class.requeue(),
+            Class::Unavailable | Class::Forbidden | Class::Refused | Class::Internal => patience(class.requeue(), failures),
+        })
     }
+}
+
+/// How long to wait after so many failures in a row: each time twice as long.
+fn patience(first: Duration, failures: u32) -> Duration {
+    first.saturating_mul(1 << failures.saturating_sub(1).min(10)).min(SLOW)
 }
 
 impl Memory {
     /// An empty memory that wakes sessions through `nudges`.
-    pub(super) fn new(nudges: UnboundedSender<ObjectRef<Watched>>) -> Self {
-        Self { held: Mutex::default(), waiting: Mutex::default(), told: Mutex::default(), nudges }
+    pub(super) fn new(nudges: UnboundedSender<ObjectRef<Watched>>, slots: Slots) -> Self {
+        Self {
+            held: Mutex::default(),
+            waiting: Mutex::default(),
+            told: Mutex::default(),
+            failures: Mutex::default(),
+            held_off: Mutex::default(),
+            slots,
+            nudges,
+        }
     }
 
     /// Makes a session look at the world again.
@@ -153,13 +197,49 @@ impl Memory {
         lock(&self.waiting).entry(lease.to_owned()).or_default().insert(session);
     }
 
+    /// Notes that a session runs no more, or does not wait for a slot any more; wakes who may run now.
+    pub(super) fn leaves(&self, session_uid: &str) {
+        self.slots.leave(session_uid).into_iter().for_each(|session| self.nudge(session));
+    }
+
+    /// Notes that a session waits for a Repository.
+    pub(super) fn waits_for(&self, session: ObjectRef<Watched>, namespace: &str, repository: &str) {
+        lock(&self.held_off).entry((namespace.to_owned(), repository.to_owned())).or_default().insert(session);
+    }
+
+    /// Wakes who waits for a Repository.
+    pub(super) fn repository_changed(&self, namespace: &str, repository: &str) {
+        let waiting = lock(&self.held_off).remove(&(namespace.to_owned(), repository.to_owned())).unwrap_or_default();
+        waiting.into_iter().for_each(|session| self.nudge(session));
+    }
+
+    /// Wakes who waits for any Repository.
+    pub(super) fn a_storage_changed(&self) {
+        let waiting = std::mem::take(&mut *lock(&self.held_off));
+        waiting.into_values().flatten().for_each(|session| self.nudge(session));
+    }
+
     /// Whether this is told for the first time.
     pub(super) fn first_time(&self, session_uid: &str, what: &str) -> bool {
         lock(&self.told).insert((session_uid.to_owned(), what.to_owned()))
     }
 
+    /// Counts a failure; returns how many there were in a row.
+    fn failed(&self, session_uid: &str) -> u32 {
+        let mut failures = lock(&self.failures);
+        let count = failures.entry(session_uid.to_owned()).or_default();
+        *count = count.saturating_add(1);
+        *count
+    }
+
+    fn went_well(&self, session_uid: &str) {
+        lock(&self.failures).remove(session_uid);
+    }
+
     /// Forgets a session.
     pub(super) fn forget(&self, session_uid: &str) {
+        self.went_well(session_uid);
+        self.leaves(session_uid);
         lock(&self.held).remove(session_uid);
         lock(&self.told).retain(|(uid, _)| uid != session_uid);
     }
@@ -168,4 +248,16 @@ impl Memory {
 /// A poisoned lock holds plain data all the same.
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_up_to_a_slow_look() {
+        let waits: Vec<_> = [1, 2, 3, 4, 5, 40].map(|failures| patience(Class::Refused.requeue(), failures).as_secs()).into();
+        assert_eq!(waits, [60, 120, 240, 480, 600, 600]);
+        assert_eq!(patience(Class::Unavailable.requeue(), 1).as_secs(), 2);
+    }
 }

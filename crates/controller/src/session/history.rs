@@ -16,8 +16,8 @@ pub(super) fn sibling(own: &BackupVerificationSession, other: &BackupVerificatio
         (session.namespace(), invoker.kind, invoker.name, session.spec.session.clone(), session.spec.repository.clone())
     };
     // What another operator has written to is neither history nor competition of ours.
-    let ours = !matches!(stage(other), Stage::Foreign);
-    (ours && own.uid() != other.uid() && key(own) == key(other)).then(|| Sibling {
+    let ours = |other: &BackupVerificationSession| !matches!(stage(other), Stage::Foreign);
+    (own.uid() != other.uid() && key(own) == key(other) && ours(other)).then(|| Sibling {
         name: other.name_any(),
         uid: other.uid().unwrap_or_default(),
         order: order(other),

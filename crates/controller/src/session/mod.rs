@@ -14,13 +14,17 @@ mod done;
 mod driver;
 mod history;
 mod judge;
+mod locks;
+mod named;
 mod observe;
 mod observed;
 mod proof;
+mod record;
 mod references;
 mod resolve;
 mod running;
 mod safety;
+mod slots;
 mod stage;
 #[cfg(test)]
 mod tests;
@@ -29,7 +33,7 @@ mod wire;
 
 use std::sync::Arc;
 
-use backproof_api::{RestoreSession, labels};
+use backproof_api::{BackupStorage, Repository, RestoreSession, kept, labels};
 use futures::{StreamExt as _, TryStreamExt as _, channel::mpsc, stream};
 use kube::{
     Api, ResourceExt as _,
@@ -42,20 +46,43 @@ use kube::{
     },
 };
 
-use self::driver::{Driver, Memory, Watched};
-use crate::{Context, Error, Part, Shutdown, lease, metrics::Reconciled};
+use self::{
+    driver::{Driver, Memory, Watched},
+    slots::Slots,
+};
+use crate::{Context, Error, Part, Shutdown, cache::Caches, metrics::Reconciled};
 
 /// Runs until told to stop.
 pub async fn run(context: Arc<Context>, shutdown: Shutdown) -> Result<(), Error> {
     let (sessions, sessions_writer) = reflector::store::<Watched>();
     let (restores, restores_writer) = reflector::store::<DeserializeGuard<RestoreSession>>();
     let (nudges, nudged) = mpsc::unbounded();
-    let driver =
-        Arc::new(Driver { context: context.clone(), sessions: sessions.clone(), restores: restores.clone(), memory: Memory::new(nudges) });
+    let memory = Arc::new(Memory::new(nudges, Slots::new(context.config.max_sessions)));
+    let mut caches = Caches::new(context.client.clone(), context.metrics.clone());
+    let (of_repositories, of_storages) = (memory.clone(), memory.clone());
+    let repositories = caches.watch(watcher::Config::default(), move |repository: &Repository| {
+        of_repositories.repository_changed(&repository.namespace().unwrap_or_default(), &repository.name_any());
+    });
+    let storages = caches.watch(watcher::Config::default(), move |_: &BackupStorage| of_storages.a_storage_changed());
+    let driver = Arc::new(Driver {
+        context: context.clone(),
+        sessions: sessions.clone(),
+        restores: restores.clone(),
+        repositories: repositories.clone(),
+        storages: storages.clone(),
+        memory,
+    });
+    tokio::select! {
+        () = driver.recall() => {}
+        () = shutdown.clone().requested() => return Ok(()),
+    }
 
     let sessions_watch = watcher(Api::<Watched>::all(context.client.clone()), watcher::Config::default())
         .default_backoff()
-        .modify(|session| session.managed_fields_mut().clear())
+        .modify(|session| {
+            session.managed_fields_mut().clear();
+            session.0.iter_mut().filter_map(|session| session.status.as_mut()).for_each(kept::unpack);
+        })
         .reflect(sessions_writer)
         .touched_objects()
         .map_ok(|session| Some(ReconcileRequest::from(ObjectRef::from_obj(&session))));
@@ -72,7 +99,13 @@ pub async fn run(context: Arc<Context>, shutdown: Shutdown) -> Result<(), Error>
     let queue =
         stream::select_all([sessions_watch.boxed(), restores_watch.boxed(), nudged.boxed()]).try_filter_map(async |request| Ok(request));
     let reconciles = applier(
-        |watched, driver: Arc<Driver>| Box::pin(driver.reconcile(watched)),
+        |watched, driver: Arc<Driver>| {
+            Box::pin(async move {
+                // Whether a Repository is held off must be known before its sessions run.
+                let _ = futures::future::join(driver.repositories.wait_until_ready(), driver.storages.wait_until_ready()).await;
+                driver.reconcile(watched).await
+            })
+        },
         |watched, error: &Error, driver: Arc<Driver>| driver.failed(&watched, error),
         driver.clone(),
         sessions.clone(),
@@ -81,9 +114,10 @@ pub async fn run(context: Arc<Context>, shutdown: Shutdown) -> Result<(), Error>
     );
     let ready = async {
         // An error means that the watch has ended, which ends this part by itself.
-        let _ = futures::future::join(sessions.wait_until_ready(), restores.wait_until_ready()).await;
+        let filled = futures::future::join(sessions.wait_until_ready(), restores.wait_until_ready());
+        let _ = futures::future::join3(filled, repositories.wait_until_ready(), storages.wait_until_ready()).await;
         context.ready.set(Part::Session);
-        sweep(&driver).await;
+        driver.sweep().await;
         shutdown.requested().await;
         Ok(())
     };
@@ -91,7 +125,10 @@ pub async fn run(context: Arc<Context>, shutdown: Shutdown) -> Result<(), Error>
         reconciles.for_each(async |outcome| logged(&context, outcome)).await;
         Ok(())
     };
-    futures::future::try_join(work, ready).await.map(|((), ())| ())
+    tokio::select! {
+        outcome = futures::future::try_join(work, ready) => outcome.map(|((), ())| ()),
+        () = caches.ended() => Err(Error::PartEnded { part: "session's caches" }),
+    }
 }
 
 /// The session a RestoreSession belongs to.
@@ -99,29 +136,6 @@ fn owner(restore: &DeserializeGuard<RestoreSession>) -> Option<ObjectRef<Watched
     let owner =
         restore.owner_references().iter().find(|owner| owner.kind == "BackupVerificationSession" && owner.controller == Some(true))?;
     Some(ObjectRef::new(&owner.name).within(&restore.namespace()?))
-}
-
-/// Once after the start: finished sessions that still hold a lock are looked at again, locks without a session are removed.
-async fn sweep(driver: &Arc<Driver>) {
-    let swept = async {
-        for (lease, holder) in lease::list(&driver.context).await? {
-            driver.memory.took(&holder.uid, &lease);
-            driver.memory.nudge(ObjectRef::new(&holder.name).within(&holder.namespace));
-            let known = driver.sessions.find(|session| session.uid().as_deref() == Some(holder.uid.as_str())).is_some();
-            if known || driver.is_alive(&holder).await? {
-                continue;
-            }
-            if let lease::Lock::Held(held) = lease::read(&driver.context, &lease, "").await?
-                && driver.pods_of(&held, &holder.namespace).await?.is_empty()
-            {
-                lease::evict(&driver.context, &held).await?;
-            }
-        }
-        Ok::<_, Error>(())
-    };
-    if let Err(error) = swept.await {
-        tracing::warn!(error = error.chain(), "cannot look through the target locks; whoever waits for one looks by itself");
-    }
 }
 
 fn logged(
@@ -133,7 +147,7 @@ fn logged(
         Ok(_) | Err(ApplierError::ReconcilerFailed(..) | ApplierError::ObjectNotFound(_)) => {}
         Err(error @ (ApplierError::QueueError(_) | ApplierError::RunnerError(_))) => {
             context.metrics.malformed.get_or_create(&Reconciled { kind: "BackupVerificationSession", outcome: "watch" }).inc();
-            tracing::warn!(%error, "watching sessions failed; trying again");
+            tracing::warn!(error = crate::error::chain(&error), "watching sessions failed; trying again");
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use backproof_api::{BackupVerificationSession, RestoreSession, Snapshot, labels, run::PinnedRun};
-use jiff::Timestamp;
+use backproof_api::{BackupVerificationSession, RestoreSession, Snapshot, kept, labels, run::PinnedRun};
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
 use kube::{Api, ResourceExt as _, api::ListParams, core::DeserializeGuard, runtime::reflector::ObjectRef};
 
@@ -14,7 +14,7 @@ use super::{
     observed::{Observed, Remains, Seen, Settings, Sibling},
     stage::{Stage, stage},
 };
-use crate::{Error, lease::Lock};
+use crate::{Error, hold::Place, lease::Lock};
 
 impl Driver {
     /// What the world looks like for this session.
@@ -28,21 +28,25 @@ impl Driver {
             session: session.clone(),
             settings: Settings::of(&self.context.config),
             references: carried.references.clone(),
+            place: None,
             lock: carried.lock.clone(),
             restore: Seen::NotRead,
             snapshot: Seen::NotRead,
             siblings: Vec::new(),
             remains: None,
             invoker: Seen::NotRead,
+            retry: carried.retry.clone(),
         };
         match stage(&session) {
             Stage::Foreign | Stage::Gone => {}
             Stage::Unpinned => {
+                observed.place = self.place(&session);
                 observed.references = Some(Arc::new(self.references(&session).await?));
                 observed.siblings = self.siblings(&session);
             }
             Stage::Contradicted(run) | Stage::Running(run) => self.while_running(&mut observed, &run).await?,
             Stage::Judged(run, _) => {
+                observed.place = self.place(&session);
                 observed.restore = self.restore(&session, &run).await?;
                 observed.siblings = self.siblings(&session);
                 if !run.snapshot.uid.is_empty() {
@@ -53,8 +57,8 @@ impl Driver {
             Stage::Deleting(run) => {
                 let run = run.unwrap_or_default();
                 // The RestoreSession first: while it stands, another Job may come.
-                observed.restore = seen(self.get::<RestoreSession>(self.in_namespace(&session), &session.name_any()).await?);
-                observed.remains = Some(self.remains(&session.uid().unwrap_or_default(), &namespaces(&session, &run)).await?);
+                observed.restore = self.restore_asked_for(&session).await?;
+                observed.remains = Some(self.remains(&session.uid().unwrap_or_default(), &namespaces(&session, &run), now).await?);
             }
         }
         Ok(observed)
@@ -67,6 +71,7 @@ impl Driver {
             return Ok(());
         }
         observed.restore = self.restore(&session, run).await?;
+        observed.place = self.place(&session);
         let about_to_restore = matches!(observed.restore, Seen::Absent) && observed.lock == Lock::Mine;
         if about_to_restore && observed.references.is_none() {
             observed.references = Some(Arc::new(self.references(&session).await?));
@@ -77,9 +82,10 @@ impl Driver {
     async fn when_done(&self, observed: &mut Observed, run: &PinnedRun, now: Timestamp) -> Result<(), Error> {
         let session = observed.session.clone();
         let uid = session.uid().unwrap_or_default();
+        self.memory.leaves(&uid);
         if self.memory.holds(&uid) {
             observed.lock = Lock::Mine;
-            observed.remains = Some(self.remains(&uid, &namespaces(&session, run)).await?);
+            observed.remains = Some(self.remains(&uid, &namespaces(&session, run), now).await?);
             if run.wipe_target {
                 observed.restore = self.restore(&session, run).await?;
             }
@@ -92,17 +98,30 @@ impl Driver {
         Ok(())
     }
 
+    /// The session's Repository, as the caches have it: whoever writes it says which version it read.
+    fn place(&self, session: &BackupVerificationSession) -> Option<Place> {
+        let namespace = session.namespace().unwrap_or_default();
+        let repository = self.repositories.get(&ObjectRef::new(&session.spec.repository).within(&namespace))?;
+        let reference = repository.spec.storage_ref.clone().unwrap_or_default();
+        let storage = self.storages.get(&ObjectRef::new(&reference.name).within(reference.namespace_or(&namespace)));
+        Some(Place::of(&repository, storage.as_deref()))
+    }
+
     /// The session's RestoreSession: the cached one if it is the pinned one, as a closed one never opens again; else asked for.
     async fn restore(&self, session: &BackupVerificationSession, run: &PinnedRun) -> Result<Seen<RestoreSession>, Error> {
         let key = ObjectRef::new(&session.name_any()).within(&session.namespace().unwrap_or_default());
-        let cached = self.restores.get(&key).and_then(|guarded| guarded.0.clone().ok());
+        let cached = self.restores.get(&key).and_then(|guarded| guarded.0.clone().ok()).map(restored);
         let pinned = run.restore_session.as_ref().map(|pinned| pinned.uid.as_str()).unwrap_or_default();
         match cached.filter(|restore| !pinned.is_empty() && restore.uid().as_deref() == Some(pinned)) {
             Some(restore) => Ok(Seen::Present(Box::new(restore))),
             // Nothing was made before its hash was pinned, so there is nothing to ask for.
             None if run.restore_spec_hash.is_empty() => Ok(Seen::Absent),
-            None => Ok(seen(self.get::<RestoreSession>(self.in_namespace(session), &session.name_any()).await?)),
+            None => self.restore_asked_for(session).await,
         }
+    }
+
+    async fn restore_asked_for(&self, session: &BackupVerificationSession) -> Result<Seen<RestoreSession>, Error> {
+        Ok(seen(self.get::<RestoreSession>(self.in_namespace(session), &session.name_any()).await?.map(restored)))
     }
 
     /// Sessions of the same invoker, session and repository, as the cache has them.
@@ -111,21 +130,24 @@ impl Driver {
         all.iter().filter_map(|watched| watched.0.as_ref().ok()).filter_map(|other| history::sibling(session, other)).collect()
     }
 
-    /// Jobs and not-gone pods that carry a session's UID, asked of the API server.
-    pub(super) async fn remains(&self, session_uid: &str, namespaces: &[String]) -> Result<Remains, Error> {
+    /// Jobs and not-gone pods that carry a session's UID, asked of the API server. Jobs first: one that has ended by then
+    /// has made all its pods.
+    pub(super) async fn remains(&self, session_uid: &str, namespaces: &[String], now: Timestamp) -> Result<Remains, Error> {
         let mut remains = Remains::default();
         let selector = ListParams::default().labels(&format!("{}={session_uid}", labels::SESSION_UID));
         for namespace in namespaces {
             let jobs: Api<Job> = Api::namespaced(self.context.client.clone(), namespace);
             let pods: Api<Pod> = Api::namespaced(self.context.client.clone(), namespace);
             let listed = async {
-                let jobs = jobs.list_metadata(&selector).await.map_err(Error::api(format!("list Jobs in namespace {namespace}")))?;
+                let jobs = jobs.list(&selector).await.map_err(Error::api(format!("list Jobs in namespace {namespace}")))?;
                 let pods = pods.list(&selector).await.map_err(Error::api(format!("list Pods in namespace {namespace}")))?;
                 Ok::<_, Error>((jobs, pods))
             };
             match listed.await {
                 Ok((jobs, pods)) => {
-                    remains.jobs.extend(jobs.items.iter().map(|job| format!("Job {namespace}/{}", job.name_any())));
+                    let named = |job: &Job| format!("Job {namespace}/{}", job.name_any());
+                    remains.jobs.extend(jobs.items.iter().map(named));
+                    remains.working.extend(jobs.items.iter().filter(|job| may_make_a_pod(job, now)).map(named));
                     remains.pods.extend(pods.items.iter().filter(|pod| !is_gone(pod)).map(described));
                 }
                 Err(error) if error.status_code() == Some(403) => remains.forbidden = Some(error.chain()),
@@ -163,6 +185,12 @@ impl Driver {
     }
 }
 
+/// The RestoreSession as it was meant, whatever the installed schema drops.
+fn restored(mut restore: RestoreSession) -> RestoreSession {
+    restore.status.iter_mut().for_each(kept::unpack);
+    restore
+}
+
 fn seen<T>(object: Option<T>) -> Seen<T> {
     object.map_or(Seen::Absent, |object| Seen::Present(Box::new(object)))
 }
@@ -174,6 +202,17 @@ pub(super) fn namespaces(session: &BackupVerificationSession, run: &PinnedRun) -
     if target.is_empty() || *target == own { vec![own] } else { vec![own, target.clone()] }
 }
 
+/// How long a Job that is being deleted may still make a pod: by then every controller has heard of the deletion.
+const HEARSAY: SignedDuration = SignedDuration::from_mins(1);
+
+/// Whether a Job may still make a pod. One that waits suspended may: somebody could start it.
+pub(super) fn may_make_a_pod(job: &Job, now: Timestamp) -> bool {
+    let conditions = job.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let ended = conditions.into_iter().any(|entry| matches!(entry.type_.as_str(), "Complete" | "Failed") && entry.status == "True");
+    let deleted = job.metadata.deletion_timestamp.as_ref().is_some_and(|time| now.duration_since(time.0) > HEARSAY);
+    !ended && !deleted
+}
+
 /// Whether a pod can no longer touch anything: it ended, and so did each of its containers.
 fn is_gone(pod: &Pod) -> bool {
     let Some(status) = &pod.status else { return false };
@@ -181,10 +220,55 @@ fn is_gone(pod: &Pod) -> bool {
     let running = |statuses: &Option<Vec<k8s_openapi::api::core::v1::ContainerStatus>>| {
         statuses.iter().flatten().any(|container| container.state.as_ref().is_some_and(|state| state.running.is_some()))
     };
-    ended && !running(&status.container_statuses) && !running(&status.init_container_statuses)
+    ended
+        && !running(&status.container_statuses)
+        && !running(&status.init_container_statuses)
+        && !running(&status.ephemeral_container_statuses)
 }
 
 fn described(pod: &Pod) -> String {
     let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).unwrap_or("no node");
     format!("pod {}/{} on {node}", pod.namespace().unwrap_or_default(), pod.name_any())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_that_has_not_ended_may_make_a_pod() {
+        let now: Timestamp = "2026-01-01T01:00:00Z".parse().unwrap();
+        for (job, may) in [
+            ("{}", true),
+            ("{spec: {suspend: true, template: {}}}", true),
+            ("{status: {conditions: [{type: Suspended, status: 'True'}]}}", true),
+            ("{status: {conditions: [{type: FailureTarget, status: 'True'}]}}", true),
+            ("{status: {conditions: [{type: Complete, status: 'False'}]}}", true),
+            ("{status: {conditions: [{type: Complete, status: 'True'}]}}", false),
+            ("{status: {conditions: [{type: FailureTarget, status: 'True'}, {type: Failed, status: 'True'}]}}", false),
+            ("{metadata: {deletionTimestamp: '2026-01-01T00:59:30Z'}}", true),
+            ("{metadata: {deletionTimestamp: '2026-01-01T00:58:59Z'}}", false),
+        ] {
+            assert_eq!(may_make_a_pod(&serde_saphyr::from_str(job).unwrap(), now), may, "{job}");
+        }
+    }
+
+    #[test]
+    fn a_pod_is_gone_when_it_and_its_containers_have_ended() {
+        let container =
+            "state: {running: {startedAt: '2026-01-01T00:00:00Z'}}, name: c, image: i, imageID: i, ready: true, restartCount: 0";
+        for (status, gone) in [
+            ("{}".to_owned(), false),
+            ("{phase: Running}".to_owned(), false),
+            ("{phase: Unknown}".to_owned(), false),
+            ("{phase: Succeeded}".to_owned(), true),
+            ("{phase: Failed}".to_owned(), true),
+            (format!("{{phase: Failed, containerStatuses: [{{{container}}}]}}"), false),
+            (format!("{{phase: Failed, initContainerStatuses: [{{{container}}}]}}"), false),
+            (format!("{{phase: Failed, ephemeralContainerStatuses: [{{{container}}}]}}"), false),
+        ] {
+            let pod: Pod = serde_saphyr::from_str(&format!("{{status: {status}}}")).unwrap();
+            assert_eq!(is_gone(&pod), gone, "{status}");
+        }
+    }
 }

@@ -9,7 +9,7 @@ use backproof_api::{
 use jiff::SignedDuration;
 
 use super::discovery::Discovery;
-use crate::{Config, lease::Lock};
+use crate::{Config, hold::Place, lease::Lock};
 
 /// What was seen of the world for one session.
 #[derive(Clone, Debug)]
@@ -20,6 +20,8 @@ pub(super) struct Observed {
     pub(super) settings: Settings,
     /// What the session refers to; read before the run is pinned, and again before the RestoreSession is made.
     pub(super) references: Option<Arc<References>>,
+    /// The Repository as far as hold-off is concerned; read while it matters.
+    pub(super) place: Option<Place>,
     /// The lock on the target.
     pub(super) lock: Lock,
     /// The RestoreSession of the session's name.
@@ -32,6 +34,22 @@ pub(super) struct Observed {
     pub(super) remains: Option<Remains>,
     /// Whether the invoker would take a retry; read when one is due.
     pub(super) invoker: Seen<OwnedInvoker>,
+    /// What came of making the retry in this reconcile.
+    pub(super) retry: Retry,
+}
+
+/// What came of making a retry.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) enum Retry {
+    /// Nobody tried.
+    #[default]
+    NotTried,
+    /// It is there.
+    Made,
+    /// Every name it could have belongs to another session.
+    NoName,
+    /// The API server refuses it, with what it said.
+    Refused(String),
 }
 
 /// An object that may not have been looked for.
@@ -144,6 +162,8 @@ pub(super) enum SiblingState {
 pub(super) struct Remains {
     /// Jobs as namespace/name.
     pub(super) jobs: Vec<String>,
+    /// Those of them that have not ended, so that they may make another pod.
+    pub(super) working: Vec<String>,
     /// Pods that are not gone, with their node.
     pub(super) pods: Vec<String>,
     /// Set when a right is missing to look, with what the API server said.
@@ -151,6 +171,11 @@ pub(super) struct Remains {
 }
 
 impl Remains {
+    /// What may still touch a target, now or later: pods, Jobs that may make one, and what nobody may look at.
+    pub(super) fn busy(&self) -> Vec<String> {
+        self.working.iter().chain(&self.pods).chain(&self.forbidden).cloned().collect()
+    }
+
     /// Whether nothing is left.
     pub(super) fn is_empty(&self) -> bool {
         self.jobs.is_empty() && self.pods.is_empty() && self.forbidden.is_none()

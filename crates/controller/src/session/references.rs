@@ -13,10 +13,11 @@ use kube::{Api, Resource, ResourceExt, api::ListParams, core::DeserializeGuard};
 use super::{
     discovery::{self, Discovery},
     driver::Driver,
+    named::{self, is_claim},
     observed::{Claim, OwnedInvoker, References},
-    resolve::{self, is_claim},
+    resolve,
 };
-use crate::Error;
+use crate::{Error, events::path};
 
 /// Snapshots read in one request.
 const PAGE: u32 = 500;
@@ -154,7 +155,7 @@ impl Driver {
                 repository.spec.app_ref.clone().map(|source| (source, format!("what Repository {own}/{} holds", repository.name_any()))),
             );
         }
-        if let Ok(snapshot) = resolve::snapshot(session, own, found) {
+        if let Ok(snapshot) = named::snapshot(session, own, found) {
             named
                 .extend(snapshot.spec.app_ref.clone().map(|source| (source, format!("what Snapshot {own}/{} holds", snapshot.name_any()))));
         }
@@ -173,15 +174,14 @@ impl Driver {
             }
         }
         let others = self.all::<BackupStorage>(target).await?;
+        for (namespace, name, role) in found.storage.iter().chain(&others).filter_map(volume_of) {
+            sources.extend(self.claim(&namespace, &name, &role).await?);
+        }
         for storage in found.storage.iter().chain(&others) {
             let local = storage.spec.storage.as_ref().and_then(|storage| storage.local.as_ref());
-            if let Some(claim) = local.and_then(|local| local.source.persistent_volume_claim.as_ref()) {
-                let namespace = storage.metadata.namespace.clone().unwrap_or_default();
-                let role = format!("the volume of BackupStorage {namespace}/{}, which holds the repository", storage.name_any());
-                sources.extend(self.claim(&namespace, &claim.claim_name, &role).await?);
-            } else if let Some(local) = local {
+            if let Some(local) = local.filter(|local| local.source.persistent_volume_claim.is_none()) {
                 // A repository on a directory or an export that is named directly, without a claim.
-                let role = format!("the place of BackupStorage {}, which holds the repository", crate::events::path(storage));
+                let role = format!("the place of BackupStorage {}, which holds the repository", path(storage));
                 sources.push(Claim { place: crate::place::of_source(&local.source), role, ..Claim::default() });
             }
         }
@@ -190,20 +190,11 @@ impl Driver {
 
     /// What others back up in the namespace of the target: restoring over it would destroy it just the same.
     async fn backed_up_in(&self, namespace: &str) -> Result<Vec<(TypedObjectReference, String)>, Error> {
-        let mut named = Vec::new();
-        for invoker in self.all::<BackupConfiguration>(namespace).await? {
-            let role = format!("what BackupConfiguration {namespace}/{} backs up", invoker.name_any());
-            named.extend(invoker.spec.target.clone().map(|target| (target, role)));
-        }
-        for batch in self.all::<BackupBatch>(namespace).await? {
-            let role = format!("what BackupBatch {namespace}/{} backs up", batch.name_any());
-            named.extend(batch.spec.targets.iter().filter_map(|target| target.app_ref.clone()).map(|target| (target, role.clone())));
-        }
-        for repository in self.all::<Repository>(namespace).await? {
-            let role = format!("what Repository {namespace}/{} holds", repository.name_any());
-            named.extend(repository.spec.app_ref.clone().map(|target| (target, role)));
-        }
-        Ok(named)
+        Ok(backed_up(
+            &self.all::<BackupConfiguration>(namespace).await?,
+            &self.all::<BackupBatch>(namespace).await?,
+            &self.all::<Repository>(namespace).await?,
+        ))
     }
 
     /// Every object of a kind in a namespace that parses.
@@ -266,6 +257,31 @@ impl Driver {
     }
 }
 
+/// What these objects say is backed up, each with the words for it.
+fn backed_up(
+    configurations: &[BackupConfiguration],
+    batches: &[BackupBatch],
+    repositories: &[Repository],
+) -> Vec<(TypedObjectReference, String)> {
+    let by_configurations = configurations
+        .iter()
+        .filter_map(|object| Some((object.spec.target.clone()?, format!("what BackupConfiguration {} backs up", path(object)))));
+    let by_batches = batches.iter().flat_map(|object| {
+        let role = format!("what BackupBatch {} backs up", path(object));
+        object.spec.targets.iter().filter_map(|target| target.app_ref.clone()).map(move |target| (target, role.clone()))
+    });
+    let by_repositories =
+        repositories.iter().filter_map(|object| Some((object.spec.app_ref.clone()?, format!("what Repository {} holds", path(object)))));
+    by_configurations.chain(by_batches).chain(by_repositories).collect()
+}
+
+/// Namespace and name of the claim that a storage lies on, with the words for it.
+fn volume_of(storage: &BackupStorage) -> Option<(String, String, String)> {
+    let claim = storage.spec.storage.as_ref()?.local.as_ref()?.source.persistent_volume_claim.as_ref()?;
+    let role = format!("the volume of BackupStorage {}, which holds the repository", path(storage));
+    Some((storage.metadata.namespace.clone().unwrap_or_default(), claim.claim_name.clone(), role))
+}
+
 fn mounted(pod: &PodSpec) -> Vec<String> {
     pod.volumes
         .iter()
@@ -273,4 +289,40 @@ fn mounted(pod: &PodSpec) -> Vec<String> {
         .filter_map(|volume| volume.persistent_volume_claim.as_ref())
         .map(|claim| claim.claim_name.clone())
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read<K: serde::de::DeserializeOwned>(name: &str, spec: &str) -> K {
+        serde_saphyr::from_str(&format!("{{metadata: {{name: {name}, namespace: scratch}}, spec: {spec}}}")).unwrap()
+    }
+
+    /// Whoever backs a claim up in the target's namespace, or keeps a repository on one, is heard.
+    #[test]
+    fn everything_backed_up_beside_the_target_counts_as_a_source() {
+        let claim = |name: &str| format!("{{apiGroup: '', kind: PersistentVolumeClaim, name: {name}}}");
+        let named = backed_up(
+            &[read("c", &format!("{{target: {}}}", claim("a"))), read("without", "{}")],
+            &[read("b", &format!("{{targets: [{{appRef: {}}}, {{appRef: {}}}, {{}}]}}", claim("b1"), claim("b2")))],
+            &[read("r", &format!("{{appRef: {}}}", claim("d"))), read("without", "{}")],
+        );
+        let lines: Vec<_> = named.iter().map(|(reference, role)| format!("{}: {role}", reference.name)).collect();
+        assert_eq!(
+            lines,
+            [
+                "a: what BackupConfiguration scratch/c backs up",
+                "b1: what BackupBatch scratch/b backs up",
+                "b2: what BackupBatch scratch/b backs up",
+                "d: what Repository scratch/r holds",
+            ]
+        );
+        let storage = |inner: &str| volume_of(&read::<BackupStorage>("s", &format!("{{storage: {inner}}}")));
+        assert_eq!(
+            storage("{provider: local, local: {mountPath: /m, persistentVolumeClaim: {claimName: v}}}"),
+            Some(("scratch".to_owned(), "v".to_owned(), "the volume of BackupStorage scratch/s, which holds the repository".to_owned()))
+        );
+        assert_eq!(storage("{provider: s3, s3: {bucket: b}}"), None);
+    }
 }

@@ -1,8 +1,7 @@
 //! From what a session names to the facts its run is pinned to; the first thing that is missing is the session's cause.
 
 use backproof_api::{
-    Addon, BackupStorage, BackupVerificationSession, BackupVerifier, Cause, Executor, Function, Repository, Snapshot, Task,
-    VerificationType, duration, labels, names,
+    BackupVerificationSession, BackupVerifier, Cause, Function, Task, VerificationType, duration, labels, names,
     run::{PinnedObject, PinnedRun, PinnedTarget, PinnedVerifier, spec_hash},
     shared::{TypedLocalObjectReference, Wire},
     validate::{self, Invoker, Lookup, RepositoryEntry},
@@ -12,8 +11,8 @@ use kube::{Resource, ResourceExt as _};
 use serde_json::json;
 
 use super::{
-    components,
-    observed::{Claim, OwnedInvoker, References, Settings},
+    components, named,
+    observed::{OwnedInvoker, References, Settings},
     proof, safety,
     wire::Refusal,
 };
@@ -34,20 +33,20 @@ pub(super) fn resolve(
     let verifier = verifier(&entry, invoker, references)?;
     small_settings(run, verifier, settings, now)?;
     kind_of_check(verifier)?;
-    let repository = repository(session, &own, references)?;
+    let repository = named::repository(session, &own, references)?;
     run.repository = pinned(repository);
     checked(verifier, invoker, &entry)?;
-    let snapshot = snapshot(session, &own, references)?;
+    let snapshot = named::snapshot(session, &own, references)?;
     run.snapshot.name = snapshot.name_any();
     run.snapshot.uid = snapshot.uid().unwrap_or_default();
     safety::target_is_not_named_source(verifier, repository, snapshot, invoker, &entry)?;
-    let storage = storage(repository, &own, references)?;
-    let (addon, task) = addon(verifier, references)?;
-    let function = function(task, references, settings)?;
+    let storage = named::storage(repository, &own, references)?;
+    let (addon, task) = named::addon(verifier, references)?;
+    let function = named::function(task, references, settings)?;
     let chosen = components::choose(snapshot, &task.name)?;
     run.snapshot.components = chosen.selected;
     run.not_covered = chosen.rest;
-    let claim = target(verifier, references)?;
+    let claim = named::target(verifier, references)?;
     safety::target_is_not_resolved_source(claim, &references.sources)?;
     safety::namespaces(&own, claim, repository, storage, settings)?;
     safety::pod_settings(verifier, task, function, &claim.namespace, settings)?;
@@ -147,7 +146,8 @@ fn verifier<'a>(entry: &RepositoryEntry<'_>, invoker: Invoker<'_>, references: &
     })
 }
 
-fn invalid(verifier: &BackupVerifier, field: &str, problem: &dyn std::fmt::Display) -> Refusal {
+/// A verifier that cannot be used, with the field at fault.
+pub(super) fn invalid(verifier: &BackupVerifier, field: &str, problem: &dyn std::fmt::Display) -> Refusal {
     Refusal::new(Cause::VerifierInvalid, format!("BackupVerifier {}: {field}: {problem}", crate::events::path(verifier)))
 }
 
@@ -194,184 +194,6 @@ fn checked(verifier: &BackupVerifier, invoker: Invoker<'_>, entry: &RepositoryEn
     } else {
         Err(Refusal::new(Cause::VerifierInvalid, format!("BackupVerifier {}: {findings}", crate::events::path(verifier))))
     }
-}
-
-fn repository<'a>(session: &BackupVerificationSession, own: &str, references: &'a References) -> Result<&'a Repository, Refusal> {
-    references.repository.as_ref().ok_or_else(|| {
-        Refusal::new(
-            Cause::RepositoryObjectNotFound,
-            format!(
-                "spec.repository: Repository {own}/{} does not exist: wait for the first backup, or create it",
-                session.spec.repository
-            ),
-        )
-    })
-}
-
-pub(super) fn snapshot<'a>(session: &BackupVerificationSession, own: &str, references: &'a References) -> Result<&'a Snapshot, Refusal> {
-    let spec = &session.spec;
-    let belongs = |snapshot: &Snapshot| snapshot.spec.repository == spec.repository && snapshot.spec.session == spec.session;
-    if validate::wants_newest(session) {
-        return newest(references.snapshots.iter().filter(|snapshot| belongs(snapshot))).ok_or_else(|| {
-            Refusal::new(
-                Cause::NoSnapshotToVerify,
-                format!(
-                    "no Succeeded Snapshot of repository {} and session {} exists in namespace {own}: wait for a backup",
-                    spec.repository, spec.session
-                ),
-            )
-        });
-    }
-    let found = references.snapshots.iter().find(|snapshot| snapshot.name_any() == spec.snapshot).ok_or_else(|| {
-        Refusal::new(
-            Cause::SnapshotObjectNotFound,
-            format!(
-                "spec.snapshot: Snapshot {own}/{} does not exist: see kubectl get snapshots.storage.kubestash.com -n {own}",
-                spec.snapshot
-            ),
-        )
-    })?;
-    if !belongs(found) {
-        return Err(Refusal::new(
-            Cause::SnapshotObjectNotFound,
-            format!(
-                "spec.snapshot: Snapshot {own}/{} belongs to repository {} and session {}, not to {} and {}: name one of theirs",
-                spec.snapshot, found.spec.repository, found.spec.session, spec.repository, spec.session
-            ),
-        ));
-    }
-    if !succeeded(found) {
-        let phase = found.status.as_ref().and_then(|status| status.phase.as_ref()).map_or_else(|| "unknown".into(), ToString::to_string);
-        return Err(Refusal::new(
-            Cause::NoSnapshotToVerify,
-            format!("spec.snapshot: phase of Snapshot {own}/{} is {phase}: name one that is Succeeded", spec.snapshot),
-        ));
-    }
-    Ok(found)
-}
-
-/// The newest Succeeded Snapshot: by the time it was taken, then by name.
-fn newest<'a>(snapshots: impl Iterator<Item = &'a Snapshot>) -> Option<&'a Snapshot> {
-    let taken = |snapshot: &Snapshot| snapshot.status.as_ref().and_then(|status| status.snapshot_time.as_ref()).map(|time| time.0);
-    snapshots
-        .filter(|snapshot| succeeded(snapshot) && snapshot.metadata.deletion_timestamp.is_none())
-        .max_by(|a, b| (taken(a), a.name_any()).cmp(&(taken(b), b.name_any())))
-}
-
-fn succeeded(snapshot: &Snapshot) -> bool {
-    snapshot.status.as_ref().and_then(|status| status.phase.as_ref()).is_some_and(|phase| *phase == backproof_api::SnapshotPhase::Succeeded)
-}
-
-fn storage<'a>(repository: &Repository, own: &str, references: &'a References) -> Result<&'a BackupStorage, Refusal> {
-    let reference = repository.spec.storage_ref.clone().unwrap_or_default();
-    references.storage.as_ref().ok_or_else(|| {
-        Refusal::new(
-            Cause::StorageObjectNotFound,
-            format!(
-                "BackupStorage {}/{} does not exist: create it, or correct spec.storageRef of Repository {}",
-                reference.namespace_or(own),
-                reference.name,
-                crate::events::path(repository)
-            ),
-        )
-    })
-}
-
-fn addon<'a>(verifier: &BackupVerifier, references: &'a References) -> Result<(&'a Addon, &'a Task), Refusal> {
-    let info = verifier.spec.restore_option.as_ref().and_then(|option| option.addon_info.as_ref());
-    let info = info.ok_or_else(|| invalid(verifier, "spec.restoreOption.addonInfo", &"is missing: name the Addon and its restore task"))?;
-    let task = match info.tasks.as_slice() {
-        [task] => task,
-        [] => {
-            return Err(invalid(
-                verifier,
-                "spec.restoreOption.addonInfo.tasks",
-                &"is empty: name one restore task, such as logical-backup-restore",
-            ));
-        }
-        several => {
-            let names: Vec<_> = several.iter().map(|task| task.name.as_str()).collect();
-            return Err(invalid(
-                verifier,
-                "spec.restoreOption.addonInfo.tasks",
-                &format!("names {}: one task is restored at a time, keep one of them", names.join(", ")),
-            ));
-        }
-    };
-    let not_found = |message: String| Refusal::new(Cause::AddonNotFound, message);
-    let addon = references.addon.as_ref().ok_or_else(|| {
-        not_found(format!("Addon {} does not exist, nor one labelled {}={}: install Backproof's catalog, or correct spec.restoreOption.addonInfo.name of BackupVerifier {}", info.name, labels::IMPLEMENTS, info.name, crate::events::path(verifier)))
-    })?;
-    let found = addon.spec.restore_tasks.iter().find(|candidate| candidate.name == task.name).ok_or_else(|| {
-        let known: Vec<_> = addon.spec.restore_tasks.iter().map(|task| task.name.as_str()).collect();
-        not_found(format!("Addon {} has no restore task {}: it has {}", addon.name_any(), task.name, known.join(", ")))
-    })?;
-    match found.executor.as_ref() {
-        None | Some(Wire::Known(Executor::Job)) => Ok((addon, found)),
-        Some(other) => Err(Refusal::new(
-            Cause::ExecutorNotSupported,
-            format!(
-                "Addon {}: restore task {} runs as {other}, but only Job is supported: choose another task",
-                addon.name_any(),
-                found.name
-            ),
-        )),
-    }
-}
-
-fn function<'a>(task: &Task, references: &'a References, settings: &Settings) -> Result<&'a Function, Refusal> {
-    let function = references.function.as_ref().ok_or_else(|| {
-        Refusal::new(
-            Cause::FunctionNotFound,
-            format!(
-                "Function {} does not exist, nor one labelled {}={}: install the catalog it belongs to",
-                task.function,
-                labels::IMPLEMENTS,
-                task.function
-            ),
-        )
-    })?;
-    if function.labels().contains_key(labels::IMPLEMENTS) || settings.foreign_functions {
-        return Ok(function);
-    }
-    Err(Refusal::new(
-        Cause::ForeignFunctionNotAllowed,
-        format!(
-            "Function {} is not Backproof's (it lacks the label {}): set the chart's value foreignFunctions.enabled to true, or use an Addon of the catalog",
-            function.name_any(),
-            labels::IMPLEMENTS
-        ),
-    ))
-}
-
-fn target<'a>(verifier: &BackupVerifier, references: &'a References) -> Result<&'a Claim, Refusal> {
-    let reference = verifier.spec.restore_option.as_ref().and_then(|option| option.target.clone()).unwrap_or_default();
-    let path = crate::events::path(verifier);
-    let field = "spec.restoreOption.target";
-    if reference.name.is_empty() {
-        return Err(invalid(verifier, field, &"is missing: name the PersistentVolumeClaim to restore into"));
-    }
-    if !is_claim(&reference.api_group, &reference.kind) {
-        return Err(Refusal::new(
-            Cause::TargetNotSupported,
-            format!("BackupVerifier {path}: {field}: {} cannot be restored into yet: name a PersistentVolumeClaim", reference.kind),
-        ));
-    }
-    let namespace = reference.namespace_or(verifier.metadata.namespace.as_deref().unwrap_or_default());
-    references.target.as_ref().ok_or_else(|| {
-        Refusal::new(
-            Cause::TargetNotFound,
-            format!(
-                "PersistentVolumeClaim {namespace}/{} does not exist: create it, or correct {field} of BackupVerifier {path}",
-                reference.name
-            ),
-        )
-    })
-}
-
-/// Whether a reference means a PersistentVolumeClaim of the core group.
-pub(super) fn is_claim(group: &str, kind: &str) -> bool {
-    (group.is_empty() || group == "core" || group == "v1") && kind == "PersistentVolumeClaim"
 }
 
 /// Hash over everything that decides what is checked and how: the same hash means an earlier proof speaks for this verifier.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use backproof_api::{
-    BackupVerificationSession, Cause, DataSource, RestoreSession, RestoreSessionSpec, duration, labels, names,
+    BackupVerificationSession, Cause, DataSource, RestoreSession, RestoreSessionSpec, condition, duration, labels, names,
     run::{PinnedObject, PinnedRun, spec_hash},
     shared::TypedObjectReference,
 };
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::{
     closing::{conclude, refuse},
-    decide::{deadline, wake_at},
+    decide::{SLOW, deadline, wake_at},
     decision::{Decision, Effect, Wake, until},
     history,
     judge::{Judged, judge},
@@ -24,6 +24,7 @@ use super::{
 };
 use crate::{
     events::Note,
+    hold::{Place, Standing},
     lease::{Held, Lock},
 };
 
@@ -137,7 +138,14 @@ fn without_restore(observed: &Observed, run: &PinnedRun, now: Timestamp) -> Deci
     if now >= deadline(run) {
         return refuse(observed, run, &too_late(run, &waited_for(observed)), now);
     }
+    if run.restore_spec_hash.is_empty()
+        && observed.lock != Lock::Mine
+        && let Some(decision) = held_off(observed, run, now)
+    {
+        return decision;
+    }
     match &observed.lock {
+        Lock::Full(running) => wait_for_slot(observed, run, running, now),
         Lock::NotRead | Lock::Free => Decision::act(vec![Effect::AcquireLock]),
         Lock::Held(held) if !held.alive && held.pods.is_empty() => {
             Decision::act(vec![Effect::EvictLock(held.clone()), Effect::AcquireLock])
@@ -145,6 +153,49 @@ fn without_restore(observed: &Observed, run: &PinnedRun, now: Timestamp) -> Deci
         Lock::Held(held) => wait(observed, run, held, now),
         Lock::Mine => restore(observed, run, now),
     }
+}
+
+/// What to do while the Repository is held off; nothing when it is not, or this session is the one that tries it.
+fn held_off(observed: &Observed, run: &PinnedRun, now: Timestamp) -> Option<Decision> {
+    let place = observed.place.as_ref()?;
+    let uid = observed.session.uid().unwrap_or_default();
+    match place.standing(&uid, run, now) {
+        Standing::Free => None,
+        Standing::MayProbe => Some(Decision::act(vec![Effect::WriteHold(place.probed_by(&uid, now).map(Box::new))])),
+        Standing::Waits(until_then) => {
+            let message = waits_for(&observed.session, place, until_then);
+            let status = status_with(observed, run, "WaitingForRepository", &message, now);
+            let effects = vec![Effect::AwaitRepository, Effect::TellOnce(Note::normal("WaitingForRepository", "Lock", message))];
+            Some(Decision::write(status, effects).then(wake_at(until_then.min(deadline(run)), now)))
+        }
+    }
+}
+
+/// Until when a session waits for its Repository, and why.
+pub(super) fn waits_for(session: &BackupVerificationSession, place: &Place, until: Timestamp) -> String {
+    let hold = place.hold.clone().unwrap_or_default();
+    format!(
+        "waiting for Repository {}/{} until {until}: it could not be verified since {} ({}); mend that, or annotate it with {}=VALUE to try at once",
+        session.namespace().unwrap_or_default(),
+        session.spec.repository,
+        hold.since,
+        hold.cause.map_or("unknown", Cause::as_str),
+        labels::PROBE
+    )
+}
+
+/// As many sessions run as may. Who they were when the wait began stays in the message: to keep up with them would be a
+/// write by everyone who waits whenever one of them ends.
+fn wait_for_slot(observed: &Observed, run: &PinnedRun, running: &[String], now: Timestamp) -> Decision {
+    const REASON: &str = "WaitingForSlot";
+    let again = Wake::After(until(deadline(run), now, Duration::from_secs(1), SLOW));
+    let conditions = observed.session.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    if condition::get(conditions, condition::RECONCILING).is_some_and(|entry| entry.reason == REASON) {
+        return Decision::rest().then(again);
+    }
+    let message = format!("waiting for one of the {} sessions that run, which are as many as may: {}", running.len(), running.join(", "));
+    let status = status_with(observed, run, REASON, &message, now);
+    Decision::write(status, vec![Effect::TellOnce(Note::normal(REASON, "Lock", message))]).then(again)
 }
 
 /// What the session was at when its time ran out; who had the target stands in its message.

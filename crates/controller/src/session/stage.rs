@@ -1,11 +1,8 @@
 //! How far a session is, told from the session object alone: it decides what must be read, and which rules apply.
 
 use backproof_api::{
-    BackupVerificationSession, Cause, Verdict,
-    condition::{self, Condition},
-    labels,
-    phase::conditions as of,
-    run::PinnedRun,
+    BackupVerificationSession, BackupVerificationSessionStatus, Cause, Verdict, condition, kept, labels, phase::conditions as of,
+    run::PinnedRun, shared::Wire,
 };
 use kube::ResourceExt as _;
 
@@ -43,12 +40,10 @@ pub(super) struct Judgement {
 pub(super) fn stage(session: &BackupVerificationSession) -> Stage {
     let status = session.status.clone().unwrap_or_default();
     let hint = annotated(session);
-    let run = match (status.run, hint) {
+    let run = match (status.run.clone(), hint) {
         (Some(run), Some(hint)) if core(&run) == core(&hint) => Ok(run),
         (Some(run), _) => Err(run),
-        // Where upstream's schema prunes our status, the annotation is all there is.
-        (None, Some(hint)) => Ok(hint),
-        (None, None) => return without_run(session),
+        (None, hint) => return without_run(session, hint),
     };
     if session.metadata.deletion_timestamp.is_some() {
         let (Ok(run) | Err(run)) = run;
@@ -57,24 +52,34 @@ pub(super) fn stage(session: &BackupVerificationSession) -> Stage {
     if status.phase.is_none() && status.conditions.is_empty() {
         return Stage::Unpinned;
     }
-    let done = status.phase.as_ref().and_then(backproof_api::shared::Wire::known).is_some_and(backproof_api::VerificationPhase::is_done);
-    match (run, judgement(&status.conditions)) {
-        (Ok(run) | Err(run), _) if done => Stage::Done(Box::new(run)),
+    match (run, judgement(&status)) {
+        (Ok(run) | Err(run), _) if is_done(&status) => Stage::Done(Box::new(run)),
         (Ok(run) | Err(run), Some(judgement)) => Stage::Judged(Box::new(run), judgement),
         (Ok(run), None) => Stage::Running(Box::new(run)),
         (Err(run), None) => Stage::Contradicted(Box::new(run)),
     }
 }
 
-fn without_run(session: &BackupVerificationSession) -> Stage {
-    let untouched = session.status.as_ref().is_none_or(|status| status.phase.is_none() && status.conditions.is_empty());
-    match (session.metadata.deletion_timestamp.is_some(), untouched) {
-        (true, true) => deleting(session, None),
-        (false, true) => Stage::Unpinned,
+/// A status that holds no facts: nobody's yet, another operator's, or ours from a process that died before it knew that the
+/// schema drops them. Then the annotation alone has them, which anybody may write: what is not decided yet is pinned anew.
+fn without_run(session: &BackupVerificationSession, hint: Option<PinnedRun>) -> Stage {
+    let status = session.status.clone().unwrap_or_default();
+    let ours = !kept::is_foreign(&status);
+    if session.metadata.deletion_timestamp.is_some() {
         // Its finalizer is ours if our trigger made it or we once pinned it, whoever wrote its status since.
-        (true, false) if [labels::TICK, labels::RUN].iter().any(|key| session.annotations().contains_key(*key)) => deleting(session, None),
-        (true | false, false) => Stage::Foreign,
+        let made = [labels::TICK, labels::RUN].iter().any(|key| session.annotations().contains_key(*key));
+        return if ours || made { deleting(session, hint.filter(|_| ours)) } else { Stage::Foreign };
     }
+    match judgement(&status) {
+        _ if !ours => Stage::Foreign,
+        _ if is_done(&status) => Stage::Done(Box::new(hint.unwrap_or_default())),
+        Some(judgement) => Stage::Judged(Box::new(hint.unwrap_or_default()), judgement),
+        None => Stage::Unpinned,
+    }
+}
+
+fn is_done(status: &BackupVerificationSessionStatus) -> bool {
+    status.phase.as_ref().and_then(Wire::known).is_some_and(backproof_api::VerificationPhase::is_done)
 }
 
 fn deleting(session: &BackupVerificationSession, run: Option<PinnedRun>) -> Stage {
@@ -95,13 +100,15 @@ pub(super) fn core(run: &PinnedRun) -> PinnedRun {
     PinnedRun { restore_timeout: String::new(), restore_spec_hash: String::new(), restore_session: None, ..run.clone() }
 }
 
-/// What the conditions say about the verdict, if they do.
-fn judgement(conditions: &[Condition]) -> Option<Judgement> {
+/// What the conditions say about the verdict, if they do. They are never believed without the evidence written with them:
+/// anybody who writes a session's status could set two of them to True.
+fn judgement(status: &BackupVerificationSessionStatus) -> Option<Judgement> {
+    let conditions = &status.conditions;
     let verified = condition::get(conditions, of::BACKUP_VERIFIED)?;
     let at = verified.last_transition_time.as_ref().map_or(jiff::Timestamp::UNIX_EPOCH, |time| time.0);
     // The cause is read from upstream's field, so that it survives where ours is pruned.
     let cause = verified.message.split_once("Reason: \"").and_then(|(_, rest)| rest.split(':').next()).and_then(|word| word.parse().ok());
-    let proven = verified.status == condition::TRUE && condition::is_true(conditions, of::RESTORE_SUCCEEDED);
+    let proven = verified.status == condition::TRUE && condition::is_true(conditions, of::RESTORE_SUCCEEDED) && status.evidence.is_some();
     Some(match (proven, cause) {
         (true, _) => Judgement { verdict: Verdict::Verified, cause: None, at },
         (false, Some(cause)) => Judgement { verdict: unproven(cause), cause: Some(cause), at },

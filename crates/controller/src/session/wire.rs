@@ -2,18 +2,11 @@
 
 use backproof_api::{
     BackupVerificationSessionStatus, Cause,
-    condition::{self, Condition},
+    condition::{self, Condition, READY, RECONCILING, STALLED},
     phase::{self, conditions as of, reasons},
 };
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-
-/// The object is what its author wants, in kstatus's words.
-const READY: &str = "Ready";
-/// Work is under way, in kstatus's words.
-const RECONCILING: &str = "Reconciling";
-/// Nothing more will happen although it is not ready, in kstatus's words.
-const STALLED: &str = "Stalled";
 
 /// Why a session is not proven.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! What a tick leads to, decided from what was listed. No client, no clock.
 
 use backproof_api::{
-    BackupVerificationSession, BackupVerificationSessionSpec, Snapshot, SnapshotPhase, labels, names, run::PinnedRun,
+    BackupVerificationSession, BackupVerificationSessionSpec, Snapshot, SnapshotPhase, kept, labels, names,
     shared::TypedLocalObjectReference,
 };
 use jiff::Timestamp;
@@ -144,7 +144,7 @@ pub(crate) fn plan(listed: &Listed, request: &Request) -> Action {
 
 /// The session that keeps this tick from making one, and why.
 fn holder<'a>(listed: &'a Listed, request: &Request) -> Option<(&'a str, &'static str)> {
-    let mut unfinished = listed.sessions.iter().filter(|session| is_about(session, request) && !is_done(session));
+    let mut unfinished = listed.sessions.iter().filter(|session| is_about(session, request) && !is_done(session) && !is_foreign(session));
     match request.policy {
         Policy::Replace => None,
         Policy::Forbid => unfinished.next().map(|session| (name(session), "is unfinished")),
@@ -163,12 +163,16 @@ fn is_done(session: &BackupVerificationSession) -> bool {
     session.status.as_ref().and_then(|status| status.phase.as_ref()?.known()).is_some_and(backproof_api::VerificationPhase::is_done)
 }
 
-/// Whether nothing was started yet: the pinned facts name no RestoreSession. They stand in an annotation too, as another
-/// schema may have pruned them from the status.
+/// Whether another operator has taken this session: it takes no turn of ours, and nobody here will ever finish it.
+fn is_foreign(session: &BackupVerificationSession) -> bool {
+    session.status.as_ref().is_some_and(kept::is_foreign)
+}
+
+/// Whether nothing was started yet: the pinned facts name no RestoreSession.
 fn waits(session: &BackupVerificationSession) -> bool {
-    let pinned = session.status.as_ref().and_then(|status| status.run.clone());
-    let run = pinned.or_else(|| serde_json::from_str::<PinnedRun>(annotation(session, labels::RUN)?).ok());
-    run.is_none_or(|run| run.restore_session.is_none())
+    let mut status = session.status.clone().unwrap_or_default();
+    kept::unpack(&mut status);
+    status.run.is_none_or(|run| run.restore_session.is_none())
 }
 
 /// Whether a Snapshot may be the newest of this repository and session.

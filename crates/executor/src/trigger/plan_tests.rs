@@ -95,8 +95,16 @@ fn what_else_is_there_decides() {
     let free = "create repo-freq-1730205000 of \"b-new\"";
     let unfinished = format!("metadata: {{name: x}}\n{ABOUT}");
     let started = format!("metadata: {{name: x}}\n{ABOUT}\nstatus: {{phase: Running, run: {{restoreSession: {{name: x, uid: u}}}}}}");
-    let started_by_annotation = format!(
-        "metadata: {{name: x, annotations: {{backproof.dev/run: '{{\"restoreSession\": {{\"name\": \"x\", \"uid\": \"u\"}}}}'}}}}\n{ABOUT}\nstatus: {{phase: Running}}"
+    let ours_now = "conditions: [{type: Reconciling, status: 'True', lastTransitionTime: '2024-10-29T00:00:00Z'}]";
+    let under_way = format!("metadata: {{name: x}}\n{ABOUT}\nstatus: {{phase: Running, {ours_now}}}");
+    let started_where_pruned = under_way.replace(
+        "status: 'True'",
+        r#"status: 'True', lastTransitionTime: '2024-10-29T00:00:00Z'}, {type: BackproofStatus, status: 'True', message: '{"run": {"restoreSession": {"name": "x", "uid": "u"}}}'"#,
+    );
+    // Another operator's: nobody here will ever finish it.
+    let foreign = format!(
+        "metadata: {{name: x, annotations: {{backproof.dev/tick: other/1, backproof.dev/run: '{{}}'}}}}\n{ABOUT}\nstatus: {{phase: Running, {}}}",
+        ours_now.replace("Reconciling", "RestoreSucceeded")
     );
     let pinned = format!("metadata: {{name: x}}\n{ABOUT}\nstatus: {{phase: Running, run: {{started: now}}}}");
     let done = |phase: &str| format!("metadata: {{name: x}}\n{ABOUT}\nstatus: {{phase: {phase}}}");
@@ -112,14 +120,20 @@ fn what_else_is_there_decides() {
         (Policy::Allow, &unfinished, waits),
         (Policy::Allow, &pinned, waits),
         (Policy::Allow, &started, free),
-        (Policy::Allow, &started_by_annotation, free),
+        (Policy::Allow, &started_where_pruned, free),
+        (Policy::Allow, &under_way, waits),
+        (Policy::Forbid, &under_way, busy),
+        (Policy::Forbid, &started_where_pruned, busy),
+        (Policy::Allow, &foreign, free),
+        (Policy::Forbid, &foreign, free),
         (Policy::Allow, &done("Failed"), free),
         (Policy::Forbid, &unfinished, busy),
         (Policy::Forbid, &started, busy),
         (Policy::Forbid, &done("Succeeded"), free),
         (Policy::Forbid, &done("Failed"), free),
         (Policy::Forbid, &done("Skipped"), free),
-        (Policy::Forbid, &done("Strange"), busy),
+        (Policy::Forbid, &done("Strange"), free),
+        (Policy::Forbid, &under_way.replace("Running", "Strange"), busy),
         (Policy::Forbid, &other_repository, free),
         (Policy::Forbid, &other_invoker, free),
         (Policy::Replace, &unfinished, free),
@@ -197,7 +211,7 @@ proptest! {
         let mut listed = Listed { sessions: Vec::new(), snapshots: snapshots() };
         for (at, phase) in others.iter().enumerate() {
             let phase = ["Running", "Succeeded", "Failed", "Skipped"][*phase];
-            let text = format!("metadata: {{name: other-{at}}}\n{ABOUT}\nstatus: {{phase: {phase}}}");
+            let text = format!("metadata: {{name: other-{at}}}\n{ABOUT}\nstatus: {{phase: {phase}, run: {{started: now}}}}");
             listed.sessions.extend(sessions(&[&text]));
         }
         let mut made = 0;

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::{
     super::{
-        decision::Wake,
+        decision::{Effect, Wake},
         observed::{Remains, Sibling, SiblingState},
     },
     world::{GREEN, RED, World, merged, yaml},
@@ -19,7 +19,7 @@ fn open() -> World {
     World { answer: None, ..World::new() }.run(None)
 }
 
-fn held(alive: bool, pods: &[&str]) -> Option<Held> {
+pub(super) fn held(alive: bool, pods: &[&str]) -> Option<Held> {
     Some(Held {
         lease: "l".into(),
         uid: "lu".into(),
@@ -34,7 +34,7 @@ fn held(alive: bool, pods: &[&str]) -> Option<Held> {
 fn a_locked_target_is_waited_for() {
     let world = World { lease: held(true, &[]), ..World::new() }.run(None);
     assert_eq!(world.status().message, "waiting for session demo/first, which is using PersistentVolumeClaim demo/scratch");
-    assert_eq!(world.events, ["Pinned", "WaitingForTarget"]);
+    assert_eq!(world.events, ["WaitingForTarget"]);
     assert_eq!((world.end().as_str(), world.restores_made), ("Running - -", 0));
     let left = World { lease: held(false, &["pod demo/p on node-1"]), ..World::new() }.run(None);
     assert!(left.status().message.ends_with("pod demo/p on node-1"), "{}", left.status().message);
@@ -51,7 +51,7 @@ fn a_locked_target_is_waited_for() {
 fn a_restore_that_does_not_end_is_torn_down() {
     assert_eq!(open().after(3629).decide().effects, []);
     let mut world = open().after(3631);
-    world.remains = Remains { jobs: vec!["Job demo/j".into()], pods: vec!["pod demo/p on n".into()], forbidden: None };
+    world.remains = Remains { jobs: vec!["Job demo/j".into()], pods: vec!["pod demo/p on n".into()], ..Remains::default() };
     let world = world.run(None);
     assert_eq!(world.end(), "Failed Inconclusive DeadlineExceeded");
     let order: Vec<_> = world.done.iter().skip_while(|done| *done != "DeleteRestore rs1").map(String::as_str).collect();
@@ -61,6 +61,39 @@ fn a_restore_that_does_not_end_is_torn_down() {
     let mut gone = world;
     gone.remains = Remains::default();
     assert!(!gone.run(None).mine);
+}
+
+#[test]
+fn the_target_stays_locked_while_a_job_may_make_a_pod() {
+    let mut world = World { answer: None, ..World::new() }.run(None);
+    world.restore.as_mut().unwrap().status = Some(yaml(RED));
+    // Another component's Job has no pod yet.
+    world.remains = Remains { jobs: vec!["Job demo/j".into()], working: vec!["Job demo/j".into()], ..Remains::default() };
+    let decide = |world: &World| {
+        let mut world = world.clone();
+        loop {
+            let decision = world.decide();
+            if decision.effects.contains(&Effect::DeleteJobs) || world.done.contains(&"ReleaseLock".to_owned()) {
+                return world;
+            }
+            decision.effects.iter().for_each(|effect| world.perform(effect, &decision));
+        }
+    };
+    let held = decide(&world);
+    assert_eq!((held.end().as_str(), held.mine), ("Failed VerificationFailed PackDamaged", true));
+    // An ended Job that is still there holds nothing up.
+    world.remains.working.clear();
+    assert!(!decide(&world).mine);
+}
+
+#[test]
+fn a_lock_that_stays_is_told_once_and_not_at_once() {
+    let mut world = World { answer: Some(RED), ..World::new() };
+    world.remains = Remains { pods: vec!["pod demo/p on n".into()], ..Remains::default() };
+    let told = |world: &World| world.decide().effects.iter().any(|effect| matches!(effect, Effect::TellOnce(_)));
+    let world = world.run(None);
+    assert!(!told(&world) && !told(&world.clone().after(30)));
+    assert!(told(&world.after(31)));
 }
 
 #[test]
@@ -137,9 +170,27 @@ fn what_others_do_to_the_session() {
     for status in
         ["{phase: Running}", "{conditions: [{type: X, status: 'True', lastTransitionTime: '2026-01-01T00:00:00Z'}]}", "{phase: Failed}"]
     {
-        let world = World::new().session(&format!("status: {status}")).run(None);
-        assert_eq!((world.done.as_slice(), world.events.as_slice()), (&[][..], &["NotOurs".to_owned()][..]), "{status}");
+        // Neither that our trigger made it nor that its annotation has our facts makes the status ours.
+        for marks in ["{}".to_owned(), format!("{{{}: other/1, {}: '{}'}}", labels::TICK, labels::RUN, r#"{"snapshot": {"uid": "sna"}}"#)] {
+            let world = World::new().session(&format!("{{metadata: {{annotations: {marks}}}, status: {status}}}")).run(None);
+            assert_eq!((world.done.as_slice(), world.events.as_slice()), (&[][..], &["NotOurs".to_owned()][..]), "{status} {marks}");
+        }
     }
+}
+
+/// Another operator's sessions are no history, no competition, and no sibling that a newer one could replace.
+#[test]
+fn foreign_sessions_are_no_siblings() {
+    let own = World::new().session;
+    let other = |patch: &str| {
+        let other = merged(&own, &format!("{{metadata: {{name: other, uid: other}}, {patch}}}"));
+        super::super::history::sibling(&own, &other).map(|sibling| sibling.state)
+    };
+    assert_eq!(other("status: {phase: Succeeded, run: {started: x}}"), Some(SiblingState::Finished));
+    assert_eq!(other("status: {phase: Succeeded}"), None);
+    assert_eq!(other("status: {conditions: [{type: RestoreSucceeded, status: 'True'}]}"), None);
+    assert_eq!(other("status: null"), Some(SiblingState::Running));
+    assert_eq!(other("spec: {session: weekly}"), None);
 }
 
 #[test]
@@ -215,6 +266,13 @@ fn history_that_cannot_be_cleaned_is_named() {
     for effect in &judged.effects {
         world.perform(effect, &judged);
     }
+    // The Snapshot is written, the deletion is refused.
+    let refused = world.decide();
+    assert!(refused.effects.iter().any(|effect| matches!(effect, Effect::DeleteSession { .. })));
+    for effect in refused.effects.iter().take_while(|effect| !matches!(effect, Effect::DeleteSession { .. })) {
+        world.perform(effect, &refused);
+    }
+    assert!(world.decide().effects.iter().any(|effect| matches!(effect, Effect::DeleteSession { .. })), "tried again");
     let closing = world.clone().after(31).decide();
     let cleaned = closing.status.unwrap().conditions.into_iter().find(|entry| entry.kind == "VerificationSessionHistoryCleaned").unwrap();
     assert_eq!((cleaned.status.as_str(), cleaned.message.as_str()), ("True", "these older sessions could not be deleted: old"));
@@ -229,6 +287,29 @@ fn a_failed_session_is_repeated_after_the_delay() {
     assert_eq!(again.done.iter().skip(world.done.len()).collect::<Vec<_>>(), ["CreateRetry snap left 1", "WriteStatus Failed"]);
     assert_eq!(again.status().retried, Some(true));
     assert_eq!(again.after(600).decide().effects, []);
+    for crash in 0..3 {
+        let crashed = world.clone().after(60).run(Some(crash));
+        assert_eq!((crashed.status().retried, crashed.retries), (Some(true), 1), "crash before effect {crash}");
+    }
+}
+
+/// A retry that nobody takes is given up in the end, and then nothing says that there is one.
+#[test]
+fn a_refused_retry_is_given_up() {
+    let failed = |refused: &'static str| World { answer: Some(RED), retry_refused: Some(refused), ..World::new() }.run(None).after(60);
+    let refused = failed("denied by policy").run(None);
+    assert_eq!((refused.status().retried, refused.events.last().map(String::as_str)), (None, Some("RetryRefused")));
+    assert!(matches!(refused.decide().wake, Wake::Again));
+    let still = refused.clone().after(599).run(None);
+    assert_eq!(still.status().retried, None);
+    let given_up = refused.after(601).run(None);
+    assert_eq!((given_up.status().retried, given_up.retries), (Some(false), 0));
+    assert!(given_up.status().message.ends_with("not repeated: the API server refuses the new session: denied by policy"));
+    assert_eq!(given_up.after(600).decide().effects, []);
+    let nameless = failed("no name").run(None);
+    assert_eq!((nameless.status().retried, nameless.events.last().map(String::as_str)), (Some(false), Some("NotRetried")));
+    let healed = World { retry_refused: None, ..failed("denied by policy").run(None) }.run(None);
+    assert_eq!((healed.status().retried, healed.retries), (Some(true), 1));
 }
 
 #[test]
@@ -322,9 +403,9 @@ fn discovery_is_awaited_without_pinning() {
         world
     };
     let asked = waiting(Discovery::Ask(super::world::START.parse().unwrap())).run(None);
-    assert_eq!(asked.done, ["WriteStatus", "RequestDiscovery repo"]);
+    assert_eq!(asked.done, ["WriteStatus Running", "RequestDiscovery repo"]);
     let pending = waiting(Discovery::Pending).run(None);
-    assert_eq!(pending.run(None).done, ["WriteStatus"]);
+    assert_eq!(pending.run(None).done, ["WriteStatus Running"]);
     let late = waiting(Discovery::Pending).after(6 * 3600 + 1).run(None);
     assert_eq!(late.end(), "Failed Inconclusive DeadlineExceeded");
     let refusal = super::super::wire::Refusal::new(backproof_api::Cause::StorageUnreachable, "no route");

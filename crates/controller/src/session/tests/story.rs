@@ -23,7 +23,7 @@ fn a_green_run() {
             "ReleaseLock",
         ]
     );
-    assert_eq!(world.events, ["Pinned", "RestoreStarted", "Verified", "invoker:Verified"]);
+    assert_eq!(world.events, ["RestoreStarted", "Verified", "invoker:Verified"]);
     let meta = &world.session.metadata;
     assert_eq!(meta.finalizers.clone().unwrap(), ["kubestash.com/cleanup"]);
     assert_eq!(meta.labels.clone().unwrap()["kubestash.com/invoker-name"], "backup");
@@ -102,12 +102,56 @@ fn nothing_is_written_while_nothing_changes() {
     }
 }
 
+/// Under upstream's schema a run ends as it does under ours, crash or not.
 #[test]
-fn where_our_status_is_pruned_the_run_goes_on_from_the_annotation() {
+fn where_the_schema_drops_our_status_a_run_is_the_same() {
+    for (name, world) in [
+        ("green", World::new()),
+        ("red", World { answer: Some(RED), ..World::new() }),
+        ("refused", World::new().verifier("spec: {type: Query}")),
+    ] {
+        let straight = world.clone().run(None);
+        let whole = World { pruning: true, ..world };
+        for crash in std::iter::once(None).chain((0..straight.done.len() + straight.events.len()).map(Some)) {
+            let pruned = whole.clone().run(crash);
+            let context = format!("{name}, crash before effect {crash:?}: {:?}", pruned.done);
+            assert_eq!((pruned.end(), pruned.proof()), (straight.end(), straight.proof()), "{context}");
+            let (mut left, right) = (pruned.status(), straight.status());
+            left.conditions.retain(|entry| entry.kind != backproof_api::kept::KEPT);
+            assert_eq!(left, right, "{context}");
+            assert_eq!((pruned.restores_made, pruned.mine), (straight.restores_made, straight.mine), "{context}");
+        }
+    }
+}
+
+/// The process may die between a write that the schema cuts short and the one that packs what was cut.
+#[test]
+fn what_was_dropped_for_good_is_pinned_anew_and_never_believed() {
+    let spoiled = |world: World| {
+        let mut world = world;
+        world.session.status = world.session.status.as_ref().map(super::world::dropped);
+        world
+    };
+    // Right after the facts were pinned nothing is lost.
+    let world = World { lease: super::endings::held(true, &[]), pruning: true, ..World::new() }.run(None);
+    let mut world = spoiled(world);
+    world.session.status.as_mut().unwrap().conditions.retain(|entry| entry.kind != backproof_api::kept::KEPT);
+    world.lease = None;
+    assert_eq!(world.run(None).end(), "Succeeded Verified -");
+    // A restore whose spec nobody remembers is not taken for ours.
+    let open = spoiled(World { answer: None, ..World::new() }.run(None));
+    assert_eq!(open.run(None).end(), "Failed Inconclusive PinnedFactsChanged");
+}
+
+/// Whoever may write a session's status can write two words; without the evidence they prove nothing.
+#[test]
+fn conditions_without_evidence_are_not_green() {
     let mut world = World { answer: None, ..World::new() }.run(None);
-    let status = world.session.status.as_mut().unwrap();
-    (status.run, status.evidence, status.cause, status.verdict) = (None, None, None, None);
-    // What the annotation cannot know is the RestoreSession; without its hash it is not believed.
+    for kind in ["RestoreSucceeded", "BackupVerified"] {
+        let entry = super::world::yaml(&format!("{{type: {kind}, status: 'True', lastTransitionTime: '2026-01-01T00:00:09Z'}}"));
+        world.session.status.as_mut().unwrap().conditions.push(entry);
+    }
     let world = world.run(None);
-    assert_eq!(world.end(), "Failed Inconclusive PinnedFactsChanged");
+    assert_eq!(world.end(), "Failed Inconclusive Internal");
+    assert!(!world.proof().starts_with("Verified"), "{}", world.proof());
 }

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use backproof_api::{
     Addon, BackupConfiguration, BackupStorage, BackupVerificationSession, BackupVerificationSessionStatus, BackupVerifier, Function,
-    Repository, RestoreSession, Snapshot, labels,
+    Repository, RestoreSession, Snapshot,
+    kept::{self, Kept},
+    labels,
 };
 use jiff::{SignedDuration, Timestamp};
 use serde::{Serialize, de::DeserializeOwned};
@@ -13,10 +15,13 @@ use serde_json::Value;
 use super::super::{
     decide::decide,
     decision::{Decision, Effect, Wake},
-    observed::{Claim, Observed, OwnedInvoker, References, Remains, Seen, Settings, Sibling},
+    observed::{Claim, Observed, OwnedInvoker, References, Remains, Retry, Seen, Settings, Sibling},
     stage::{Stage, stage},
 };
-use crate::lease::{Held, Lock};
+use crate::{
+    hold::{Hold, Place},
+    lease::{Held, Lock},
+};
 
 pub(super) const START: &str = "2026-01-01T00:00:00Z";
 pub(super) const UID: &str = "aaaa";
@@ -122,7 +127,7 @@ pub(super) fn merged<T: Serialize + DeserializeOwned>(object: &T, patch: &str) -
 pub(super) struct World {
     pub(super) now: Timestamp,
     pub(super) session: BackupVerificationSession,
-    pub(super) references: References,
+    pub(super) references: Box<References>,
     pub(super) invoker: Option<OwnedInvoker>,
     pub(super) settings: Settings,
     pub(super) restore: Option<RestoreSession>,
@@ -138,6 +143,16 @@ pub(super) struct World {
     pub(super) restores_made: usize,
     pub(super) carried: Lock,
     pub(super) version: u64,
+    /// Whether the API server has upstream's schema, which drops our fields.
+    pub(super) pruning: bool,
+    /// What the API server says to a retry.
+    pub(super) retry_refused: Option<&'static str>,
+    pub(super) retries: usize,
+    pub(super) retry: Retry,
+    /// What the Repository's annotation says.
+    pub(super) hold: Option<Hold>,
+    /// Who has all the slots.
+    pub(super) full: Vec<String>,
 }
 
 impl World {
@@ -151,7 +166,7 @@ impl World {
             role: role.into(),
             ..Claim::default()
         };
-        let references = References {
+        let references = Box::new(References {
             invoker: Some(invoker.clone()),
             repository: Some(yaml::<Repository>(REPOSITORY)),
             verifier: Some(yaml::<BackupVerifier>(VERIFIER)),
@@ -162,7 +177,7 @@ impl World {
             target: Some(claim("scratch", "tgt", "the target")),
             sources: vec![claim("data", "src", "what the invoker backs up"), claim("repository", "rpv", "the repository")],
             ..References::default()
-        };
+        });
         Self {
             now: START.parse().unwrap(),
             session: yaml(SESSION),
@@ -186,6 +201,12 @@ impl World {
             restores_made: 0,
             carried: Lock::NotRead,
             version: 1,
+            pruning: false,
+            retry_refused: None,
+            retries: 0,
+            retry: Retry::NotTried,
+            hold: None,
+            full: Vec::new(),
         }
     }
 
@@ -201,6 +222,15 @@ impl World {
 
     pub(super) fn session(mut self, patch: &str) -> Self {
         self.session = merged(&self.session, patch);
+        self
+    }
+
+    /// Another session about the same, in the world as it is now.
+    pub(super) fn again(mut self, name: &str) -> Self {
+        self.session = merged(&yaml::<BackupVerificationSession>(SESSION), &format!("metadata: {{name: {name}, uid: {name}}}"));
+        (self.restore, self.carried, self.mine) = (None, Lock::NotRead, false);
+        self.done.clear();
+        self.events.clear();
         self
     }
 
@@ -239,13 +269,15 @@ impl World {
         let mut observed = Observed {
             session: Arc::new(self.session.clone()),
             settings: self.settings.clone(),
-            references: Some(Arc::new(self.references.clone())),
+            references: Some(Arc::new(self.references.as_ref().clone())),
+            place: Some(Place { hold: self.hold.clone(), ..Place::default() }),
             lock: self.carried.clone(),
             restore: Seen::NotRead,
             snapshot: Seen::NotRead,
             siblings: self.siblings.clone(),
             remains: None,
             invoker: Seen::NotRead,
+            retry: self.retry.clone(),
         };
         match stage(&self.session) {
             Stage::Foreign | Stage::Gone | Stage::Unpinned => {}
@@ -293,7 +325,7 @@ impl World {
             }
             if died || decision.wake != Wake::Again {
                 // What was carried from round to round ends with the reconcile.
-                self.carried = Lock::NotRead;
+                (self.carried, self.retry) = (Lock::NotRead, Retry::NotTried);
             }
             if !died && decision.wake != Wake::Again && !self.restore_answers() {
                 return self;
@@ -332,6 +364,19 @@ impl World {
                 ("WriteStatus", self.status().phase.map(|phase| phase.to_string()).unwrap_or_default())
             }
             Effect::RequestDiscovery { repository, .. } => ("RequestDiscovery", repository.clone()),
+            Effect::WriteHold(hold) => {
+                self.hold = hold.as_deref().cloned();
+                ("WriteHold", self.hold.as_ref().map(|hold| format!("{} {}", hold.tries, hold.prober)).unwrap_or_default())
+            }
+            Effect::AwaitRepository => return,
+            Effect::TellRepository(note) => {
+                self.events.push(format!("repository:{}", note.reason));
+                return;
+            }
+            Effect::AcquireLock if !self.full.is_empty() => {
+                self.carried = Lock::Full(self.full.clone());
+                ("AcquireLock", "full".to_owned())
+            }
             Effect::AcquireLock => {
                 self.carried = match &self.lease {
                     Some(held) if held.holder.uid != UID => Lock::Held(Box::new(held.clone())),
@@ -367,6 +412,7 @@ impl World {
             }
             Effect::DeleteJobs => {
                 self.remains.jobs.clear();
+                self.remains.working.clear();
                 ("DeleteJobs", String::new())
             }
             Effect::WriteSnapshot { status, .. } => {
@@ -377,13 +423,25 @@ impl World {
                 self.siblings.retain(|sibling| sibling.name != *name);
                 ("DeleteSession", name.clone())
             }
-            Effect::CreateRetry { session, .. } => ("CreateRetry", format!("{} left {}", session.spec.snapshot, session.spec.retry_left)),
+            Effect::CreateRetry { session, .. } => {
+                self.retry = match self.retry_refused {
+                    Some("no name") => Retry::NoName,
+                    Some(said) => Retry::Refused(said.into()),
+                    None => {
+                        // One that is there already is found by its label.
+                        self.retries = 1;
+                        Retry::Made
+                    }
+                };
+                ("CreateRetry", format!("{} left {}", session.spec.snapshot, session.spec.retry_left))
+            }
             Effect::Nudge(names) => ("Nudge", names.join(",")),
             Effect::DropFinalizer => {
                 let finalizers = self.session.metadata.finalizers.get_or_insert_default();
                 finalizers.retain(|finalizer| finalizer != labels::FINALIZER);
                 ("DropFinalizer", String::new())
             }
+            Effect::TellOnce(note) if self.events.iter().any(|told| told == note.reason) => return,
             Effect::Tell(note) | Effect::TellOnce(note) => {
                 self.events.push(note.reason.to_owned());
                 return;
@@ -411,14 +469,38 @@ impl World {
             );
         }
         assert!(!backproof_api::phase::unproven(&after), "unproven success");
+        super::gitops::holds(&after);
         self.session.status = new;
+        if self.pruning {
+            self.session.status = Some(self.kept(&after));
+        }
         self.bump();
+    }
+
+    /// What an object under upstream's schema says after this status was written as the driver writes it.
+    fn kept(&self, status: &BackupVerificationSessionStatus) -> BackupVerificationSessionStatus {
+        let mut status = status.clone();
+        let mut read = dropped(&kept::packed(&status));
+        if !kept::is_marked(&status) {
+            assert!(kept::is_pruned(&status, Some(&read)));
+            kept::mark(&mut status, k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(self.now));
+            read = dropped(&kept::packed(&status));
+        }
+        kept::unpack(&mut read);
+        read
     }
 
     fn bump(&mut self) {
         self.version += 1;
         self.session.metadata.resource_version = Some(self.version.to_string());
     }
+}
+
+/// What upstream's schema leaves of a status.
+pub(super) fn dropped<T: Kept>(status: &T) -> T {
+    let mut left = serde_json::to_value(status).unwrap();
+    left.as_object_mut().unwrap().retain(|field, _| !T::OURS.contains(&field.as_str()));
+    serde_json::from_value(left).unwrap()
 }
 
 fn merge_meta(into: &mut Value, patch: &Value) {

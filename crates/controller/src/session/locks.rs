@@ -1,0 +1,141 @@
+//! The lock on a session's target: taken, asked after, given back.
+
+use std::sync::Arc;
+
+use backproof_api::BackupVerificationSession;
+use jiff::Timestamp;
+use kube::{Api, ResourceExt as _, runtime::reflector::ObjectRef};
+
+use super::{
+    apply::as_meant,
+    driver::Driver,
+    history,
+    stage::{Stage, stage},
+    wipe,
+};
+use crate::{
+    Error,
+    lease::{self, Held, Holder, Lock},
+};
+
+impl Driver {
+    /// Tries to take the lock on the target.
+    pub(super) async fn acquire(&self, session: &BackupVerificationSession, now: Timestamp) -> Result<Lock, Error> {
+        let Stage::Running(run) = stage(session) else { return Ok(Lock::NotRead) };
+        let own =
+            Holder { uid: session.uid().unwrap_or_default(), namespace: session.namespace().unwrap_or_default(), name: session.name_any() };
+        let lease = lease::name(&run.verifier.target);
+        let reference = ObjectRef::new(&own.name).within(&own.namespace);
+        let lives =
+            |uid: &str, session: &ObjectRef<_>| self.sessions.get(session).is_some_and(|session| session.uid().as_deref() == Some(uid));
+        if let Err(running) = self.memory.slots.enter(&own.uid, history::order(session), reference.clone(), lives) {
+            return Ok(Lock::Full(running));
+        }
+        match lease::acquire(&self.context, &run.verifier.target, &own, now).await? {
+            Lock::Mine => {
+                self.memory.took(&own.uid, &lease);
+                Ok(Lock::Mine)
+            }
+            Lock::Held(mut held) => {
+                self.memory.leaves(&own.uid);
+                self.memory.waits(reference, &lease);
+                held.alive = self.is_alive(&held.holder).await?;
+                if !held.alive {
+                    held.pods = self.busy(&held, &run.verifier.target.object.namespace, now).await?;
+                }
+                Ok(Lock::Held(held))
+            }
+            other @ (Lock::Free | Lock::NotRead | Lock::Full(_)) => Ok(other),
+        }
+    }
+
+    /// Whether the session that has a lock is there and unfinished.
+    pub(super) async fn is_alive(&self, holder: &Holder) -> Result<bool, Error> {
+        let api: Api<kube::core::DeserializeGuard<BackupVerificationSession>> =
+            Api::namespaced(self.context.client.clone(), &holder.namespace);
+        let found = api
+            .get_opt(&holder.name)
+            .await
+            .map_err(Error::api(format!("get BackupVerificationSession {}/{}", holder.namespace, holder.name)))?;
+        Ok(match found.filter(|found| found.uid().as_deref() == Some(holder.uid.as_str())) {
+            None => false,
+            Some(guarded) => match guarded.0 {
+                Ok(session) => may_run(&as_meant(session), Timestamp::now()),
+                // What cannot be read may still run.
+                Err(_) => true,
+            },
+        })
+    }
+
+    /// What the holder of a lock, which is finished or gone, still has that may touch the target: pods that are not gone,
+    /// Jobs that may make one (they are told to end), and what nobody may look at.
+    pub(super) async fn busy(&self, held: &Held, target_namespace: &str, now: Timestamp) -> Result<Vec<String>, Error> {
+        let mut places = vec![held.holder.namespace.clone(), target_namespace.to_owned()];
+        places.retain(|place| !place.is_empty());
+        places.dedup();
+        let remains = self.remains(&held.holder.uid, &places, now).await?;
+        if !remains.working.is_empty() {
+            self.delete_jobs_in(&held.holder.uid, &places, false, now).await?;
+        }
+        Ok(remains.busy())
+    }
+
+    /// Gives the lock back.
+    pub(super) async fn release(&self, session: &BackupVerificationSession) -> Result<(), Error> {
+        let (Stage::Done(run) | Stage::Deleting(Some(run))) = stage(session) else { return Ok(()) };
+        let (uid, lease) = (session.uid().unwrap_or_default(), lease::name(&run.verifier.target));
+        lease::release(&self.context, &lease, &uid).await?;
+        self.memory.gave_back(&uid, &lease);
+        Ok(())
+    }
+
+    /// Before anything is decided: who has a lock has a slot, until it is seen to be finished.
+    pub(super) async fn recall(&self) {
+        let held = loop {
+            match lease::list(&self.context).await {
+                Ok(held) => break held,
+                Err(error) => {
+                    tracing::warn!(error = error.chain(), "cannot read the target locks; trying again");
+                    tokio::time::sleep(error.class().requeue()).await;
+                }
+            }
+        };
+        for (lease, holder) in held {
+            self.memory.took(&holder.uid, &lease);
+            self.memory.slots.had(&holder.uid, ObjectRef::new(&holder.name).within(&holder.namespace));
+        }
+    }
+
+    /// Once after the start: finished sessions that still hold a lock are looked at again, locks without a session are removed.
+    pub(super) async fn sweep(self: &Arc<Self>) {
+        if let Err(error) = self.swept(Timestamp::now()).await {
+            tracing::warn!(error = error.chain(), "cannot look through the target locks; whoever waits for one looks by itself");
+        }
+    }
+
+    async fn swept(&self, now: Timestamp) -> Result<(), Error> {
+        for (lease, holder) in lease::list(&self.context).await? {
+            self.memory.nudge(ObjectRef::new(&holder.name).within(&holder.namespace));
+            let known = self.sessions.find(|session| session.uid().as_deref() == Some(holder.uid.as_str())).is_some();
+            if known || self.is_alive(&holder).await? {
+                continue;
+            }
+            if let Lock::Held(held) = lease::read(&self.context, &lease, "").await?
+                && self.busy(&held, &holder.namespace, now).await?.is_empty()
+            {
+                lease::evict(&self.context, &held).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a session may still touch its target by itself.
+fn may_run(session: &BackupVerificationSession, now: Timestamp) -> bool {
+    match stage(session) {
+        // A finished one still has the target while it is wiped; whoever came in between would lose it.
+        Stage::Done(run) => wipe::may_run(session, &run, now),
+        Stage::Gone => false,
+        Stage::Foreign | Stage::Deleting(_) | Stage::Unpinned | Stage::Contradicted(_) | Stage::Running(_) | Stage::Judged(..) => true,
+    }
+}

@@ -2,7 +2,10 @@
 
 use std::fmt::Debug;
 
-use futures::StreamExt as _;
+use futures::{
+    FutureExt as _, StreamExt as _,
+    future::{BoxFuture, Shared},
+};
 use kube::{
     Api, Client, Resource, ResourceExt as _,
     core::DeserializeGuard,
@@ -16,6 +19,15 @@ use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 
 use crate::metrics::{Metrics, Reconciled};
+
+/// Whether caches are filled: completes once they are, with `false` when a watch is gone. Any number may wait for it.
+pub(crate) type Filled = Shared<BoxFuture<'static, bool>>;
+
+/// What many reconciles wait for. A `Store` alone must be waited for by one only: it wakes the last who asked, and the others
+/// would hold their workers for ever.
+pub(crate) fn filled(stores: impl Future<Output = bool> + Send + 'static) -> Filled {
+    stores.boxed().shared()
+}
 
 /// The watches of one part of the process; dropping it ends them.
 pub(crate) struct Caches {
@@ -109,7 +121,11 @@ fn kind_of<K: Resource<DynamicType = ()>>() -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use backproof_api::Repository;
+    use futures::stream::FuturesUnordered;
+    use k8s_openapi::api::core::v1::ConfigMap;
 
     use super::*;
 
@@ -126,5 +142,27 @@ mod tests {
         assert!(!read(&format!("{head}spec: {{path: [1]}}")));
         let counted = metrics.malformed.get_or_create(&Reconciled { kind: "Repository", outcome: "malformed" }).get();
         assert_eq!(counted, 1);
+    }
+
+    /// Each of them waits with a waker of its own, as the slots of a controller do.
+    #[tokio::test]
+    async fn everybody_who_waits_for_the_caches_goes_on() {
+        let (store, mut writer) = reflector::store::<ConfigMap>();
+        let filled = filled(async move { store.wait_until_ready().await.is_ok() });
+        let gone_on = AtomicUsize::new(0);
+        let waiting: FuturesUnordered<_> = (0..20)
+            .map(|_| async {
+                assert!(filled.clone().await);
+                gone_on.fetch_add(1, Ordering::Relaxed);
+            })
+            .collect();
+        let fill = async {
+            tokio::task::yield_now().await;
+            writer.apply_watcher_event(&watcher::Event::Init);
+            writer.apply_watcher_event(&watcher::Event::InitDone);
+        };
+        let everybody = futures::future::join(waiting.collect::<()>(), fill);
+        tokio::time::timeout(std::time::Duration::from_secs(60), everybody).await.unwrap();
+        assert_eq!(gone_on.load(Ordering::Relaxed), 20);
     }
 }

@@ -52,7 +52,7 @@ use serde::de::DeserializeOwned;
 
 pub(crate) use owner::{Owner, parts};
 
-use crate::{Context, Error, Part, Shutdown, error::Class, events::Note};
+use crate::{Context, Error, Part, Shutdown, cache, error::Class, events::Note};
 use apply::{Applied, apply};
 use observe::{Recent, Sources};
 use plan::Installation;
@@ -96,18 +96,23 @@ pub async fn run(context: Arc<Context>, shutdown: Shutdown) -> Result<(), Error>
     let config = ControllerConfig::default().concurrency(context.config.workers);
     let sources = Sources::new(client, jobs.clone(), pods.clone());
     let world = Arc::new(World { context: context.clone(), sources, proxies: proxies(), written: Mutex::default() });
+    // A store whose writer is gone will never fill; the queue has ended then, and so does this part.
+    let filled = cache::filled({
+        let restores = restores.clone();
+        async move {
+            restores.wait_until_ready().await.is_ok() && jobs.wait_until_ready().await.is_ok() && pods.wait_until_ready().await.is_ok()
+        }
+    });
+    let gate = filled.clone();
     let ready = async {
-        // A store whose writer is gone will never fill; the queue has ended then, and so does this part.
-        let filled = future::join3(restores.wait_until_ready(), jobs.wait_until_ready(), pods.wait_until_ready()).await;
-        if let (Ok(()), Ok(()), Ok(())) = filled {
+        if filled.await {
             context.ready.set(Part::Restore);
         }
     };
-    let gate = (jobs.clone(), pods.clone());
     let reconcile_when_filled = move |restore: Arc<Guarded>, world: Arc<World>| {
-        let (jobs, pods) = gate.clone();
+        let gate = gate.clone();
         Box::pin(async move {
-            let _ = future::join(jobs.wait_until_ready(), pods.wait_until_ready()).await;
+            gate.await;
             reconcile(restore, world).await
         })
     };

@@ -50,7 +50,11 @@ use self::{
     driver::{Driver, Memory, Watched},
     slots::Slots,
 };
-use crate::{Context, Error, Part, Shutdown, cache::Caches, metrics::Reconciled};
+use crate::{
+    Context, Error, Part, Shutdown,
+    cache::{self, Caches},
+    metrics::Reconciled,
+};
 
 /// Runs until told to stop.
 pub async fn run(context: Arc<Context>, shutdown: Shutdown) -> Result<(), Error> {
@@ -98,11 +102,22 @@ pub async fn run(context: Arc<Context>, shutdown: Shutdown) -> Result<(), Error>
 
     let queue =
         stream::select_all([sessions_watch.boxed(), restores_watch.boxed(), nudged.boxed()]).try_filter_map(async |request| Ok(request));
+    let filled = cache::filled({
+        let (sessions, restores) = (sessions.clone(), restores.clone());
+        async move {
+            sessions.wait_until_ready().await.is_ok()
+                && restores.wait_until_ready().await.is_ok()
+                && repositories.wait_until_ready().await.is_ok()
+                && storages.wait_until_ready().await.is_ok()
+        }
+    });
+    let gate = filled.clone();
     let reconciles = applier(
-        |watched, driver: Arc<Driver>| {
+        move |watched, driver: Arc<Driver>| {
+            let gate = gate.clone();
             Box::pin(async move {
                 // Whether a Repository is held off must be known before its sessions run.
-                let _ = futures::future::join(driver.repositories.wait_until_ready(), driver.storages.wait_until_ready()).await;
+                gate.await;
                 driver.reconcile(watched).await
             })
         },
@@ -114,8 +129,7 @@ pub async fn run(context: Arc<Context>, shutdown: Shutdown) -> Result<(), Error>
     );
     let ready = async {
         // An error means that the watch has ended, which ends this part by itself.
-        let filled = futures::future::join(sessions.wait_until_ready(), restores.wait_until_ready());
-        let _ = futures::future::join3(filled, repositories.wait_until_ready(), storages.wait_until_ready()).await;
+        filled.await;
         context.ready.set(Part::Session);
         driver.sweep().await;
         shutdown.requested().await;

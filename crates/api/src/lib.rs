@@ -7,6 +7,7 @@ pub mod cause;
 pub mod condition;
 pub mod crd;
 pub mod duration;
+pub mod environment;
 pub mod kept;
 pub mod kinds;
 pub mod labels;

@@ -1,4 +1,4 @@
-//! The certificates of a test's API server: a CA, the server's, one per user, and the key that signs ServiceAccount tokens.
+//! The certificates of a test's servers: a CA, the servers', one per user, and the key that signs ServiceAccount tokens.
 
 use std::path::Path;
 
@@ -8,25 +8,26 @@ use rcgen::{
     KeyUsagePurpose,
 };
 
-/// The CA of a test's API server.
-pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
+/// A CA of a test.
+pub struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
-    /// Makes the CA and all files the API server needs, in this directory.
-    pub(crate) fn new(directory: &Path) -> Result<Self> {
+    /// Makes the CA; its certificate becomes `ca.crt` in this directory.
+    pub fn new(directory: &Path) -> Result<Self> {
         let mut params = named("backproof-test-ca", &[]);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
         let authority = Self(CertifiedIssuer::self_signed(params, KeyPair::generate()?)?);
         std::fs::write(directory.join("ca.crt"), authority.0.pem())?;
-        let accounts = KeyPair::generate()?;
-        std::fs::write(directory.join("accounts.key"), accounts.serialize_pem())?;
-        std::fs::write(directory.join("accounts.pub"), accounts.public_key_pem())?;
-        let mut server = CertificateParams::new(["127.0.0.1", "localhost", "kubernetes.default.svc"].map(str::to_owned))?;
-        server.distinguished_name = name("kube-apiserver", &[]);
-        server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        authority.write(directory, "server", server)?;
         Ok(authority)
+    }
+
+    /// Makes the certificate of a server of these names and addresses: `FILE.crt` and `FILE.key` in this directory.
+    pub fn server(&self, directory: &Path, file: &str, names: &[&str]) -> Result<()> {
+        let mut params = CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())?;
+        params.distinguished_name = name(file, &[]);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        self.write(directory, file, params)
     }
 
     /// Makes a certificate by which a user proves name and groups.
@@ -44,6 +45,14 @@ impl Authority {
         std::fs::write(directory.join(format!("{file}.key")), key.serialize_pem())?;
         Ok(())
     }
+}
+
+/// The keys that sign and check the tokens of ServiceAccounts.
+pub(crate) fn accounts(directory: &Path) -> Result<()> {
+    let accounts = KeyPair::generate()?;
+    std::fs::write(directory.join("accounts.key"), accounts.serialize_pem())?;
+    std::fs::write(directory.join("accounts.pub"), accounts.public_key_pem())?;
+    Ok(())
 }
 
 fn named(user: &str, groups: &[&str]) -> CertificateParams {

@@ -1,14 +1,15 @@
-//! A real etcd and kube-apiserver for tests, each with its own directory, ports and certificates.
+//! A real etcd and kube-apiserver for tests, each with its own directory, ports and certificates, and what starting any
+//! other server needs.
 //!
 //! Invariant: a missing tool is a failure that says what to do, never a reason to pass. Everything started here ends with
 //! the value that started it.
 
 mod certificates;
+mod process;
 
 use std::{
-    net::TcpListener,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::Command,
     time::{Duration, Instant},
 };
 
@@ -24,78 +25,11 @@ use kube::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use certificates::Authority;
+pub use certificates::Authority;
+pub use process::{Process, free_port, tool};
 
 /// Longest time until the API server answers; it takes a few seconds on an idle machine.
 const STARTING: Duration = Duration::from_secs(180);
-
-/// One of the programs this project builds once and keeps outside of the tree.
-pub fn tool(name: &str) -> Result<PathBuf> {
-    let directory = match std::env::var_os("BACKPROOF_BIN") {
-        Some(directory) => PathBuf::from(directory),
-        None => cache()?.join("bin"),
-    };
-    let path = directory.join(name);
-    ensure!(
-        path.exists(),
-        "{} does not exist: build the tools with `make setup` and `make cluster-up`, or set BACKPROOF_BIN to where they are",
-        path.display()
-    );
-    Ok(path)
-}
-
-fn cache() -> Result<PathBuf> {
-    let of = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    of("BACKPROOF_CACHE")
-        .or_else(|| of("XDG_CACHE_HOME").map(|cache| cache.join("backproof")))
-        .or_else(|| of("HOME").map(|home| home.join(".cache/backproof")))
-        .context("none of BACKPROOF_BIN, BACKPROOF_CACHE, XDG_CACHE_HOME and HOME is set")
-}
-
-/// A port of the loopback address that nobody listens on at the moment.
-pub fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
-}
-
-/// A process that ends with this value; its output is kept in a file.
-#[derive(Debug)]
-pub struct Process {
-    child: Child,
-    log: PathBuf,
-}
-
-impl Process {
-    /// Starts a command whose output goes to this file.
-    pub fn start(mut command: Command, log: PathBuf) -> Result<Self> {
-        let file = std::fs::File::create(&log)?;
-        let child = command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).spawn();
-        let child = child.with_context(|| format!("cannot start {}", command.get_program().display()))?;
-        Ok(Self { child, log })
-    }
-
-    /// What it has printed so far.
-    pub fn output(&self) -> String {
-        std::fs::read_to_string(&self.log).unwrap_or_default()
-    }
-
-    /// Its process id.
-    pub fn id(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// Its exit status, once it has ended.
-    pub fn ended(&mut self) -> Result<Option<std::process::ExitStatus>> {
-        Ok(self.child.try_wait()?)
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // An error means that it has ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 /// A running API server with its etcd; nothing else of a cluster is there, so nobody runs Jobs or collects garbage.
 pub struct ApiServer {
@@ -116,6 +50,8 @@ impl ApiServer {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let directory = TempDir::with_prefix("backproof-apiserver-")?;
         let authority = Authority::new(directory.path())?;
+        authority.server(directory.path(), "server", &["127.0.0.1", "localhost", "kubernetes.default.svc"])?;
+        certificates::accounts(directory.path())?;
         let (etcd, store) = start_etcd(directory.path())?;
         let port = free_port()?;
         let apiserver = start_apiserver(directory.path(), port, &store)?;

@@ -6,7 +6,7 @@
 mod secrets;
 mod volume;
 
-use backproof_api::{BackupStorage, Cause, Repository, S3Storage};
+use backproof_api::{BackupStorage, Cause, Repository, S3Storage, environment};
 use k8s_openapi::api::core::v1::{EnvVar, Volume, VolumeMount};
 use kube::ResourceExt as _;
 
@@ -192,7 +192,7 @@ fn backend(
             let prefix = segments(&object, "spec.storage.azure.prefix", &azure.prefix)?;
             Ok(RepositoryAccess {
                 url: bucket_url("az", container, &[prefix, directory].concat()),
-                env: vec![variable("AZURE_STORAGE_ACCOUNT_NAME", account)],
+                env: vec![variable(environment::AZURE_ACCOUNT, account)],
                 ..RepositoryAccess::default()
             })
         }
@@ -209,7 +209,7 @@ fn backend(
 fn s3_settings(s3: &S3Storage) -> Vec<EnvVar> {
     let mut env = Vec::new();
     if !s3.region.is_empty() {
-        env.push(variable("AWS_REGION", &s3.region));
+        env.push(variable(environment::S3_REGION, &s3.region));
     }
     let endpoint = s3.endpoint.trim_end_matches('/');
     // AWS itself is found by the region; its bare host name would answer for one region only.
@@ -217,13 +217,13 @@ fn s3_settings(s3: &S3Storage) -> Vec<EnvVar> {
     let amazon = host.starts_with("s3.") && host.ends_with("amazonaws.com");
     if !(host.is_empty() || amazon) {
         let scheme = if endpoint.contains("://") { "" } else { "https://" };
-        env.push(variable("AWS_ENDPOINT_URL", &format!("{scheme}{endpoint}")));
+        env.push(variable(environment::S3_ENDPOINT, &format!("{scheme}{endpoint}")));
         if endpoint.starts_with("http://") {
-            env.push(variable("AWS_ALLOW_HTTP", "true"));
+            env.push(variable(environment::S3_ALLOW_HTTP, "true"));
         }
     }
     if s3.insecure_tls {
-        env.push(variable("BACKPROOF_INSECURE_TLS", "true"));
+        env.push(variable(environment::INSECURE_TLS, "true"));
     }
     env
 }

@@ -1,6 +1,6 @@
 //! The Secrets a Job needs to reach a repository: which keys of which, and how they are mounted. Pure; nothing here reads one.
 
-use backproof_api::{BackupStorage, Repository};
+use backproof_api::{BackupStorage, Repository, environment};
 use k8s_openapi::api::core::v1::{KeyToPath, SecretVolumeSource, Volume};
 use kube::ResourceExt as _;
 
@@ -13,11 +13,6 @@ pub const STORAGE_DIR: &str = "/backproof/storage";
 
 const ENCRYPTION_VOLUME: &str = "backproof-encryption";
 const STORAGE_VOLUME: &str = "backproof-storage";
-
-const ENCRYPTION_KEYS: &[&str] = &["RESTIC_PASSWORD"];
-const S3_KEYS: &[&str] = &["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "CA_CERT_DATA"];
-const GCS_KEYS: &[&str] = &["GOOGLE_SERVICE_ACCOUNT_JSON_KEY"];
-const AZURE_KEYS: &[&str] = &["AZURE_ACCOUNT_KEY"];
 
 /// A Secret that a Job needs, and which keys of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,11 +38,11 @@ pub fn secrets(storage: &BackupStorage, repository: &Repository) -> Vec<SecretSo
         sources.push(SecretSource {
             namespace: reference.namespace_or(&own).to_owned(),
             name: reference.name.clone(),
-            keys: ENCRYPTION_KEYS,
+            keys: environment::ENCRYPTION_KEYS,
             named_by: format!("{}: spec.encryptionSecret", describe(repository)),
             volume: ENCRYPTION_VOLUME,
             mount_path: ENCRYPTION_DIR,
-            env: "BACKPROOF_ENCRYPTION_DIR",
+            env: environment::ENCRYPTION_DIR,
         });
     }
     if let Some((name, keys, field)) = storage_secret(storage) {
@@ -58,7 +53,7 @@ pub fn secrets(storage: &BackupStorage, repository: &Repository) -> Vec<SecretSo
             named_by: format!("{}: {field}", describe(storage)),
             volume: STORAGE_VOLUME,
             mount_path: STORAGE_DIR,
-            env: "BACKPROOF_STORAGE_DIR",
+            env: environment::STORAGE_DIR,
         });
     }
     sources
@@ -99,9 +94,9 @@ impl SecretSource {
 fn storage_secret(storage: &BackupStorage) -> Option<(&str, &'static [&'static str], &'static str)> {
     let backend = storage.spec.storage.as_ref()?;
     let (name, keys, field) = match backend.provider.as_str() {
-        "s3" => (&backend.s3.as_ref()?.secret_name, S3_KEYS, "spec.storage.s3.secretName"),
-        "gcs" => (&backend.gcs.as_ref()?.secret_name, GCS_KEYS, "spec.storage.gcs.secretName"),
-        "azure" => (&backend.azure.as_ref()?.secret_name, AZURE_KEYS, "spec.storage.azure.secretName"),
+        "s3" => (&backend.s3.as_ref()?.secret_name, environment::S3_KEYS, "spec.storage.s3.secretName"),
+        "gcs" => (&backend.gcs.as_ref()?.secret_name, environment::GCS_KEYS, "spec.storage.gcs.secretName"),
+        "azure" => (&backend.azure.as_ref()?.secret_name, environment::AZURE_KEYS, "spec.storage.azure.secretName"),
         _ => return None,
     };
     (!name.is_empty()).then_some((name.as_str(), keys, field))

@@ -59,6 +59,10 @@ pub(super) fn open(
             opened = found.filter(|opened| unseal(&opened.key, sealed_config.to_vec()).is_ok());
         }
     }
+    if intact == 0 && damaged.is_empty() {
+        let detail = format!("the storage lists {} key files, and says that none of them is there", listed.len());
+        return Err(Finding { kind: Cause::StorageUnreachable, path: "keys".to_owned(), detail });
+    }
     let all_damaged = intact == 0 && opened.is_none();
     let kind = if all_damaged { Cause::KeysDamaged } else { Cause::KeyDamaged };
     for (path, fault, _) in &damaged {

@@ -121,7 +121,7 @@ impl Repository {
             }
         });
         for (id, result) in results.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
-            match result {
+            match result.and_then(|file| self.or_gone_for_good(id, file)) {
                 Ok(Some(file)) => self.index.add(file),
                 // Gone since it was listed. It is remembered, so that looking again notices.
                 Ok(None) => {}
@@ -132,6 +132,15 @@ impl Repository {
         }
         self.index.sort();
         Ok(new.len())
+    }
+
+    /// An index file that was listed and not there is not listed any more; else the storage contradicts itself, and what the
+    /// file says of the data is not known.
+    fn or_gone_for_good(&self, id: Id, file: Option<IndexFile>) -> Result<Option<IndexFile>, Finding> {
+        if file.is_some() || !self.store.list(Folder::Index).map_err(|error| error.finding())?.iter().any(|listed| listed.id == id) {
+            return Ok(file);
+        }
+        self.read_index_file(id)?.map(Some).ok_or_else(|| contradiction(&File::Named(Folder::Index, id).path()))
     }
 
     fn read_index_file(&self, id: Id) -> Result<Option<IndexFile>, Finding> {
@@ -204,6 +213,12 @@ fn entrance(store: &Store, facts: &mut RepositoryFacts) -> Result<(Vec<u8>, Vec<
             Some(config) if !key_files.is_empty() => return Ok((config, key_files)),
             config => lacking(store, config.is_some(), !key_files.is_empty())?,
         };
+        if lacking.kind == Cause::RepositoryConfigMissing
+            && let Some(key) = key_files.first().map(|listed| File::Named(Folder::Keys, listed.id))
+            && matches!(store.get(key), Err(StoreError::NotFound { .. }))
+        {
+            return Err(contradiction(&key.path()));
+        }
         if lacking.kind == Cause::RepositoryNotFound {
             return Err(lacking);
         }
@@ -227,6 +242,12 @@ fn lacking(store: &Store, config: bool, keys: bool) -> Result<Finding, Finding> 
         return Ok(found(Cause::RepositoryNotFound, "", detail));
     }
     Ok(found(Cause::KeysMissing, "keys", "no key file is there while other files of the repository are: nobody can open it any more"))
+}
+
+/// A file that is listed and, however it is asked for, not there.
+fn contradiction(path: &str) -> Finding {
+    let detail = "the storage lists it, and says that it is not there: look at it with the storage's own tools";
+    Finding { kind: Cause::StorageUnreachable, path: path.to_owned(), detail: detail.to_owned() }
 }
 
 fn open_config(key: &Key, sealed: Vec<u8>) -> Result<Config, Finding> {

@@ -74,6 +74,7 @@ impl Repository {
                     &format!("another snapshot: its SHA-256 is not its name ({} bytes)", bytes.len()),
                 ),
                 Err(StoreError::NotFound { .. }) => {}
+                Err(_) if self.store.is_remote() => return,
                 Err(error) => {
                     findings.add(Cause::UnneededDamage, &file.path(), &format!("another snapshot: {error}"));
                     return;

@@ -55,6 +55,17 @@ pub(crate) fn locate(repository: &Repository, kind: BlobKind, wanted: &[(u32, Id
     (pieces, missing)
 }
 
+/// How often what is listed may turn out to be gone before the storage is given up.
+pub(crate) const ROUNDS: u32 = 3;
+
+/// A pack that every listing has and no reading gets: nothing is known to be lost, and nothing can be proven.
+pub(crate) fn give_up(repository: &Repository, gone: &[Missing], findings: &Findings) {
+    for pack in gone.iter().filter_map(Missing::pack).collect::<BTreeSet<_>>() {
+        let detail = format!("the storage lists it, and says {ROUNDS} times that it is not there: look at it with the storage's own tools");
+        findings.add(Cause::StorageUnreachable, &pack_path(repository, pack), &detail);
+    }
+}
+
 /// Looks again for what is missing. What turns up is returned; what does not is noted, with what it means.
 pub(crate) fn settle(
     repository: &mut Repository,

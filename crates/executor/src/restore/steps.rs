@@ -7,7 +7,7 @@ use std::{
 };
 
 use backproof_api::{
-    Cause, Verdict,
+    Cause, Verdict, environment,
     report::{Counts, Finding, RepositoryFacts, SnapshotFacts},
 };
 use jiff::Timestamp;
@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use super::{
     Args, ReadBack,
     fetch::{Effort, Got, Piece, Stop, describe, fetch},
-    locate::{Missing, locate, note_unneeded, pack_path, settle},
+    locate::{Missing, ROUNDS, give_up, locate, note_unneeded, pack_path, settle},
     metadata::Metadata,
     plan::{Destinations, Kind, Plan, count_of},
     progress::Step,
@@ -159,7 +159,7 @@ pub(crate) fn passwords() -> Result<Vec<Vec<u8>>, Finding> {
         );
         Finding { kind: Cause::SecretMissing, path: "RESTIC_PASSWORD".to_owned(), detail }
     };
-    let Some(folder) = std::env::var_os("BACKPROOF_ENCRYPTION_DIR").filter(|folder| !folder.is_empty()) else {
+    let Some(folder) = std::env::var_os(environment::ENCRYPTION_DIR).filter(|folder| !folder.is_empty()) else {
         return Err(missing("no password is given"));
     };
     let password = std::fs::read(std::path::Path::new(&folder).join("RESTIC_PASSWORD"))
@@ -234,8 +234,16 @@ fn write(
     writer.empty_files(effort.readers);
     let mut hand = Hand::default();
     missing.iter().for_each(|missing| writer.lose(&mut hand, missing.number));
-    while !pieces.is_empty() && !writer.stop.is_set() {
+    for round in 1.. {
+        if pieces.is_empty() || writer.stop.is_set() {
+            break;
+        }
         let gone = write_pieces(repository, writer, std::mem::take(&mut pieces), effort);
+        if round == ROUNDS {
+            give_up(repository, &gone, writer.findings);
+            gone.iter().for_each(|missing| writer.lose(&mut hand, missing.number));
+            break;
+        }
         gone.iter().filter_map(Missing::pack).for_each(|pack| repository.forget_pack(pack));
         let (found, missing) =
             settle(repository, BlobKind::Data, gone, snapshot, writer.findings, |numbers| writer.plan.affected(numbers))?;

@@ -11,7 +11,7 @@ use super::{
     Findings,
     fetch::{Effort, Got, Piece, Stop, describe, fetch},
     landing::{Landing, land},
-    locate::{Missing, locate, pack_path, settle},
+    locate::{Missing, ROUNDS, give_up, locate, pack_path, settle},
     plan::{Entry, Extra, Kind, Plan, ROOT},
     progress::{Progress, Step},
 };
@@ -107,13 +107,14 @@ impl Walk<'_> {
     fn trees(&mut self, ids: &[Id], place: &str) -> Result<HashMap<Id, Vec<Node>>, Finding> {
         let mut wanted: Vec<(u32, Id)> = (0..).zip(ids.iter().copied()).collect();
         let read = Mutex::new(HashMap::new());
-        for _ in 0..3 {
+        let mut gone = Vec::new();
+        for _ in 0..ROUNDS {
             let (mut pieces, missing) = locate(self.repository, BlobKind::Tree, &wanted);
             let affected = |numbers: &BTreeSet<u32>| format!("{} directories at or beside {place}", numbers.len());
             let (found, lost) = settle(self.repository, BlobKind::Tree, missing, self.snapshot, self.findings, affected)?;
             pieces.extend(found);
             self.packs.extend(pieces.iter().map(|piece| piece.copy.pack).chain(lost.iter().filter_map(Missing::pack)));
-            let gone = self.read_trees(pieces, place, &read);
+            gone = self.read_trees(pieces, place, &read);
             for missing in &gone {
                 missing.pack().into_iter().for_each(|pack| self.repository.forget_pack(pack));
             }
@@ -121,6 +122,10 @@ impl Walk<'_> {
             if wanted.is_empty() {
                 break;
             }
+        }
+        if !gone.is_empty() {
+            give_up(self.repository, &gone, self.findings);
+            self.stop.set();
         }
         Ok(read.into_inner().unwrap_or_else(PoisonError::into_inner))
     }

@@ -4,6 +4,7 @@
 //! Errors are classified here, once.
 
 mod cloud;
+mod listing;
 mod local;
 mod open;
 mod patience;

@@ -4,13 +4,13 @@
 
 use std::{collections::BTreeMap, env, fs, path::PathBuf, sync::Arc, time::Duration};
 
-use backproof_api::{Cause, report::Finding};
+use backproof_api::{Cause, environment, report::Finding};
 use object_store::{
     Certificate, ClientOptions, ObjectStore, aws::AmazonS3Builder, azure::MicrosoftAzureBuilder, gcp::GoogleCloudStorageBuilder, path::Path,
 };
 use url::Url;
 
-use super::{Store, cloud, local};
+use super::{Store, cloud, listing::Checking, local};
 
 /// Where a repository lies, parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,9 +36,22 @@ impl Provider {
     /// What a Secret for it must hold.
     fn required(self) -> &'static [&'static str] {
         match self {
-            Self::S3 => &["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"],
-            Self::Gcs => &["GOOGLE_SERVICE_ACCOUNT_JSON_KEY"],
-            Self::Azure => &["AZURE_ACCOUNT_KEY"],
+            Self::S3 => environment::S3_REQUIRED,
+            Self::Gcs => environment::GCS_REQUIRED,
+            Self::Azure => environment::AZURE_REQUIRED,
+        }
+    }
+
+    /// The same, for messages.
+    pub(super) fn credentials(self) -> String {
+        self.required().join(" and ")
+    }
+
+    /// What it calls a bucket.
+    pub(super) fn bucket(self) -> &'static str {
+        match self {
+            Self::S3 | Self::Gcs => "bucket",
+            Self::Azure => "container",
         }
     }
 }
@@ -70,7 +83,7 @@ impl std::str::FromStr for Location {
 
 /// The files of the mounted storage Secret; `None` where no Secret is mounted.
 pub(crate) fn storage_secrets() -> Option<BTreeMap<String, String>> {
-    let folder = env::var_os("BACKPROOF_STORAGE_DIR").filter(|folder| !folder.is_empty())?;
+    let folder = env::var_os(environment::STORAGE_DIR).filter(|folder| !folder.is_empty())?;
     let files = fs::read_dir(folder).into_iter().flatten().flatten();
     Some(files.filter_map(|file| Some((file.file_name().into_string().ok()?, fs::read_to_string(file.path()).ok()?))).collect())
 }
@@ -96,11 +109,7 @@ fn open_bucket(provider: Provider, bucket: &str, prefix: &str, secrets: Option<&
     let _ = rustls::crypto::ring::default_provider().install_default();
     let nothing = BTreeMap::new();
     let secrets = secrets.unwrap_or(&nothing);
-    let unusable = |error: &dyn std::fmt::Display| Finding {
-        kind: Cause::StorageUnreachable,
-        path: bucket.to_owned(),
-        detail: format!("the storage's settings cannot be used: {error}"),
-    };
+    let unusable = |error: &dyn std::fmt::Display| unusable(provider, bucket, &error.to_string());
     let options = client_options(secrets).map_err(|error| unusable(&error))?;
     let prefix = Path::parse(prefix).map_err(|error| unusable(&error))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(|error| unusable(&error))?;
@@ -108,7 +117,19 @@ fn open_bucket(provider: Provider, bucket: &str, prefix: &str, secrets: Option<&
     let _entered = runtime.enter();
     let objects = build(provider, bucket, options, secrets).map_err(|error| unusable(&error))?;
     drop(_entered);
-    Ok(Store::Cloud(cloud::Bucket::new(objects, prefix, runtime)))
+    Ok(Store::Cloud(cloud::Bucket::new(objects, prefix, runtime, (provider, bucket))))
+}
+
+/// Settings that no request could be made with.
+fn unusable(provider: Provider, bucket: &str, text: &str) -> Finding {
+    let said_of_keys = ["Access Key", "service account", "credential", "RSA key", "pem file"];
+    let (kind, detail) = if said_of_keys.iter().any(|word| text.contains(word)) {
+        let keys = provider.credentials();
+        (Cause::StorageCredentialsRefused, format!("{keys} cannot be used: give it as the provider gave it to you, whole. {text}"))
+    } else {
+        (Cause::StorageUnreachable, format!("the storage's settings cannot be used: {text}"))
+    };
+    Finding { kind, path: bucket.to_owned(), detail }
 }
 
 fn build(
@@ -119,7 +140,7 @@ fn build(
 ) -> object_store::Result<Arc<dyn ObjectStore>> {
     Ok(match provider {
         Provider::S3 => {
-            let mut builder = AmazonS3Builder::from_env().with_client_options(options);
+            let mut builder = AmazonS3Builder::from_env().with_client_options(options).with_http_connector(Checking);
             for (key, value) in secrets.iter().filter(|(key, _)| key.starts_with("AWS_")) {
                 if let Ok(key) = key.to_ascii_lowercase().parse() {
                     builder = builder.with_config(key, value.trim());
@@ -128,22 +149,29 @@ fn build(
             Arc::new(builder.with_bucket_name(bucket).with_retry(cloud::retries()).build()?)
         }
         Provider::Gcs => {
-            let mut builder = GoogleCloudStorageBuilder::from_env().with_client_options(options);
-            let from_env = env::var("GOOGLE_SERVICE_ACCOUNT_JSON_KEY").ok();
-            if let Some(key) = secrets.get("GOOGLE_SERVICE_ACCOUNT_JSON_KEY").or(from_env.as_ref()) {
+            let mut builder = GoogleCloudStorageBuilder::from_env().with_client_options(options).with_http_connector(Checking);
+            if let Some(key) = setting(secrets, environment::GCS_KEY) {
                 builder = builder.with_service_account_key(key);
             }
             Arc::new(builder.with_bucket_name(bucket).with_retry(cloud::retries()).build()?)
         }
         Provider::Azure => {
-            let mut builder = MicrosoftAzureBuilder::from_env().with_client_options(options);
-            let from_env = env::var("AZURE_ACCOUNT_KEY").ok();
-            if let Some(key) = secrets.get("AZURE_ACCOUNT_KEY").or(from_env.as_ref()) {
+            let mut builder = MicrosoftAzureBuilder::from_env().with_client_options(options).with_http_connector(Checking);
+            if let Some(key) = setting(secrets, environment::AZURE_KEY) {
                 builder = builder.with_access_key(key.trim());
+            }
+            // As restic calls it.
+            if let (Err(_), Ok(account)) = (env::var(environment::AZURE_ACCOUNT), env::var("AZURE_ACCOUNT_NAME")) {
+                builder = builder.with_account(account);
             }
             Arc::new(builder.with_container_name(bucket).with_retry(cloud::retries()).build()?)
         }
     })
+}
+
+/// From the Secret, else from the environment; what is empty is not set.
+fn setting(secrets: &BTreeMap<String, String>, name: &str) -> Option<String> {
+    secrets.get(name).cloned().or_else(|| env::var(name).ok()).filter(|value| !value.trim().is_empty())
 }
 
 fn client_options(secrets: &BTreeMap<String, String>) -> object_store::Result<ClientOptions> {
@@ -152,10 +180,9 @@ fn client_options(secrets: &BTreeMap<String, String>) -> object_store::Result<Cl
         .with_connect_timeout(Duration::from_secs(10))
         // Of a whole request: what is asked for at once is a few MiB.
         .with_timeout(Duration::from_secs(60))
-        .with_allow_http(set("AWS_ALLOW_HTTP") || set("AZURE_ALLOW_HTTP") || set("GOOGLE_ALLOW_HTTP"))
-        .with_allow_invalid_certificates(set("BACKPROOF_INSECURE_TLS"));
-    let from_env = env::var("CA_CERT_DATA").ok();
-    if let Some(bundle) = secrets.get("CA_CERT_DATA").or(from_env.as_ref()).filter(|bundle| !bundle.trim().is_empty()) {
+        .with_allow_http(set(environment::S3_ALLOW_HTTP) || set("AZURE_ALLOW_HTTP") || set("GOOGLE_ALLOW_HTTP"))
+        .with_allow_invalid_certificates(set(environment::INSECURE_TLS));
+    if let Some(bundle) = setting(secrets, environment::CA_CERT_DATA) {
         for certificate in Certificate::from_pem_bundle(bundle.as_bytes())? {
             options = options.with_root_certificate(certificate);
         }
@@ -165,7 +192,33 @@ fn client_options(secrets: &BTreeMap<String, String>) -> object_store::Result<Cl
 
 #[cfg(test)]
 mod tests {
-    use super::{Location, Provider};
+    use backproof_api::{Cause, environment};
+    use object_store::{aws::AmazonS3ConfigKey, azure::AzureConfigKey};
+
+    use super::{Location, Provider, unusable};
+
+    /// The names that the controller sets and this executor leaves to the library to read.
+    #[test]
+    fn what_a_job_is_told_is_understood() {
+        let s3 = |name: &str| name.to_ascii_lowercase().parse::<AmazonS3ConfigKey>().unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(s3(environment::S3_REGION), AmazonS3ConfigKey::Region);
+        assert_eq!(s3(environment::S3_ENDPOINT), AmazonS3ConfigKey::Endpoint);
+        let keys = environment::S3_KEYS.iter().filter(|name| **name != environment::CA_CERT_DATA).map(|name| s3(name));
+        assert!(keys.eq([AmazonS3ConfigKey::AccessKeyId, AmazonS3ConfigKey::SecretAccessKey, AmazonS3ConfigKey::Token]));
+        assert_eq!(environment::AZURE_ACCOUNT.to_ascii_lowercase().parse::<AzureConfigKey>().unwrap(), AzureConfigKey::AccountName);
+        for (provider, keys) in
+            [(Provider::S3, environment::S3_KEYS), (Provider::Gcs, environment::GCS_KEYS), (Provider::Azure, environment::AZURE_KEYS)]
+        {
+            assert!(provider.required().iter().all(|key| keys.contains(key)), "{provider:?}: a key is asked for that no Job mounts");
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_none_is_told_from_other_settings() {
+        let kind = |text| unusable(Provider::Azure, "container", text).kind;
+        assert_eq!(kind("Generic MicrosoftAzure error: Invalid Access Key: Invalid symbol"), Cause::StorageCredentialsRefused);
+        assert_eq!(kind("Generic MicrosoftAzure error: Account must be specified"), Cause::StorageUnreachable);
+    }
 
     #[test]
     fn urls_become_places() {

@@ -24,6 +24,13 @@ pub(super) struct Failure {
     pub(super) may_pass: bool,
 }
 
+impl From<StoreError> for Failure {
+    /// What is no matter of the storage's mood.
+    fn from(error: StoreError) -> Self {
+        Self { error, may_pass: false }
+    }
+}
+
 /// The patience with one storage, shared by everybody who reads from it.
 pub(super) struct Patience {
     most: Duration,

@@ -1,0 +1,41 @@
+//! How a Job is told where a repository's settings and Secrets are: what the controller sets, the executor reads. The names
+//! of a provider's settings are the provider's usual ones, so that a run by hand is told in the same way.
+
+/// Directory in which the Secret with the repository's password is mounted.
+pub const ENCRYPTION_DIR: &str = "BACKPROOF_ENCRYPTION_DIR";
+/// Directory in which the Secret with the storage's credentials is mounted.
+pub const STORAGE_DIR: &str = "BACKPROOF_STORAGE_DIR";
+/// `true`: certificates of the storage are not checked.
+pub const INSECURE_TLS: &str = "BACKPROOF_INSECURE_TLS";
+/// Certificates (PEM) of further authorities that the storage's certificate may come from.
+pub const CA_CERT_DATA: &str = "CA_CERT_DATA";
+
+/// Region of an S3 bucket.
+pub const S3_REGION: &str = "AWS_REGION";
+/// Address of what speaks S3 and is not Amazon.
+pub const S3_ENDPOINT: &str = "AWS_ENDPOINT_URL";
+/// `true`: that address may be one without TLS.
+pub const S3_ALLOW_HTTP: &str = "AWS_ALLOW_HTTP";
+/// Name of the Azure storage account.
+pub const AZURE_ACCOUNT: &str = "AZURE_STORAGE_ACCOUNT_NAME";
+
+/// The key of a Google service account, as the JSON document it comes as.
+pub const GCS_KEY: &str = "GOOGLE_SERVICE_ACCOUNT_JSON_KEY";
+/// A key of the Azure storage account.
+pub const AZURE_KEY: &str = "AZURE_ACCOUNT_KEY";
+
+/// Keys that a Secret for S3 must have.
+pub const S3_REQUIRED: &[&str] = &["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
+/// Keys that a Secret for Google Cloud Storage must have.
+pub const GCS_REQUIRED: &[&str] = &[GCS_KEY];
+/// Keys that a Secret for Azure must have.
+pub const AZURE_REQUIRED: &[&str] = &[AZURE_KEY];
+
+/// Keys of the repository's Secret that a Job mounts.
+pub const ENCRYPTION_KEYS: &[&str] = &["RESTIC_PASSWORD"];
+/// Keys of a Secret for S3 that a Job mounts.
+pub const S3_KEYS: &[&str] = &["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", CA_CERT_DATA];
+/// Keys of a Secret for Google Cloud Storage that a Job mounts.
+pub const GCS_KEYS: &[&str] = GCS_REQUIRED;
+/// Keys of a Secret for Azure that a Job mounts.
+pub const AZURE_KEYS: &[&str] = AZURE_REQUIRED;

@@ -126,14 +126,14 @@ impl<C: Source, L: Source> Admission<C, L> {
         }
         if matches!(request.operation, Operation::Delete) {
             let namespace = request.namespace.as_deref().unwrap_or_default();
-            let findings = judge_deletion(&self.cached, judged.kind(), namespace, &request.name).await;
+            let findings = Box::pin(judge_deletion(&self.cached, judged.kind(), namespace, &request.name)).await;
             return respond(judged, request, findings);
         }
         let Some(object) = changed_spec(request) else { return (request.into(), Outcome::Allowed) };
         match judged.parse(request, object) {
             Ok(object) => {
                 let old = request.old_object.as_ref().map(|old| judged.parse(request, old));
-                respond(judged, request, self.findings(judged, request, &object, old.as_ref().map(Result::as_ref)).await)
+                respond(judged, request, Box::pin(self.findings(judged, request, &object, old.as_ref().map(Result::as_ref))).await)
             }
             Err(why) if judged.is_ours() => {
                 let message = format!("{} {} cannot be read: {why}; correct the field", judged.kind(), name_of(request));
@@ -157,15 +157,16 @@ impl<C: Source, L: Source> Admission<C, L> {
         // Of an old object that cannot be read nothing is known to have been wrong before.
         let unreadable = Object::Addon(Box::default());
         let before = old.map(|old| old.unwrap_or(&unreadable));
-        let findings = judge(&self.cached, &self.allowed, object, before).await;
-        let findings = if findings == Findings::default() { findings } else { judge(&self.live, &self.allowed, object, before).await };
+        let findings = Box::pin(judge(&self.cached, &self.allowed, object, before)).await;
+        let findings =
+            if findings == Findings::default() { findings } else { Box::pin(judge(&self.live, &self.allowed, object, before)).await };
         let findings = match before {
             Some(before) if !matches!(judged, Judged::Session) && !findings.violations.is_empty() => {
-                findings.since(&judge(&self.live, &self.allowed, before, None).await)
+                findings.since(&Box::pin(judge(&self.live, &self.allowed, before, None)).await)
             }
             Some(_) | None => findings,
         };
-        findings.and(self.consent(judged, request, object, before).await)
+        findings.and(Box::pin(self.consent(judged, request, object, before)).await)
     }
 
     /// Whether the writer has every access that the references stand for which were not there before.

@@ -81,17 +81,17 @@ boxed!(
 pub async fn judge(source: &impl Source, allowed: &Allowed, object: &Object, old: Option<&Object>) -> Findings {
     match (object, old) {
         (Object::Session(session), None) => {
-            let facts = OwnSessionFacts::gather(source, session).await;
+            let facts = Box::pin(OwnSessionFacts::gather(source, session)).await;
             validate::session(session, &facts.view())
         }
         (Object::Session(session), Some(Object::Session(old))) => validate::session_update(old, session),
         // An earlier spec that cannot be read any more differs from one that can.
         (Object::Session(session), Some(_)) => validate::session_update(&BackupVerificationSession::default(), session),
-        (Object::Verifier(verifier), _) => judge_verifier(source, allowed, verifier).await,
-        (Object::Invoker(invoker), _) => judge_invoker(source, allowed, invoker.view()).await,
+        (Object::Verifier(verifier), _) => Box::pin(judge_verifier(source, allowed, verifier)).await,
+        (Object::Invoker(invoker), _) => Box::pin(judge_invoker(source, allowed, invoker.view())).await,
         (Object::Restore(restore), _) => validate::restore_session(restore),
         (Object::Repository(repository), old) => {
-            let findings = judge_repository(source, repository).await;
+            let findings = Box::pin(judge_repository(source, repository)).await;
             match old {
                 Some(Object::Repository(old)) => findings.and(validate::repository_update(old, repository)),
                 _ => findings,
@@ -103,7 +103,7 @@ pub async fn judge(source: &impl Source, allowed: &Allowed, object: &Object, old
                 Some(Object::Storage(old)) => Some(&**old),
                 _ => None,
             };
-            judge_storage(source, storage, old).await
+            Box::pin(judge_storage(source, storage, old)).await
         }
         (Object::Addon(addon), _) => validate::addon(addon),
         (Object::Function(function), _) => validate::function(function),

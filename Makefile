@@ -103,8 +103,13 @@ test-long: install ## What is too long for every run
 	@hack/with-cluster.sh hack/test.sh long
 
 .PHONY: bench
-bench: build ## Restore against restic: time and memory as ratios
+bench: build ## Restore against restic, and what the webhook adds: as ratios
 	@hack/bench.sh
+	@hack/bench-webhook.sh
+
+.PHONY: bench-webhook
+bench-webhook: ## What the webhook adds to a creation
+	@hack/bench-webhook.sh
 
 .PHONY: demo
 demo: install build ## See it work: green, red, inconclusive, refused

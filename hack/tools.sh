@@ -19,6 +19,8 @@ build_etcd() { go build -trimpath -ldflags '-s -w' -o "$1" go.etcd.io/etcd/serve
 build_helm() { go build -trimpath -ldflags '-s -w' -o "$1" helm.sh/helm/v4/cmd/helm; }
 build_versitygw() { go build -trimpath -ldflags '-s -w' -o "$1" github.com/versity/versitygw/cmd/versitygw; }
 build_fake-gcs-server() { go build -trimpath -ldflags '-s -w' -o "$1" github.com/fsouza/fake-gcs-server; }
+# What Go makes of durations and schedules, for tests that compare ours with it.
+build_gotruth() { go build -trimpath -ldflags '-s -w' -o "$1" .; }
 build_coredns() { go build -trimpath -ldflags '-s -w' -o "$1" .; }
 
 # Static, so that it is an image by itself; it sleeps and reaps what a pod's other processes leave.
@@ -68,6 +70,7 @@ all() {
   tool coredns coredns
   tool helm helm
   tool versitygw versitygw
+  tool gotruth gotruth
   tool fake-gcs-server fake-gcs-server
   tool azurite azurite
   tool kubernetes kubernetes

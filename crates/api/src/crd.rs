@@ -4,6 +4,8 @@
 //! the types), no `nullable`, no formats that Kubernetes does not know, both markers for int-or-string, one line per
 //! description, no `anyOf` or `oneOf`. Generated, not written by hand, so that types and schema cannot drift apart.
 
+pub mod cel;
+
 use std::sync::LazyLock;
 
 use kube::{CustomResourceExt, core::schema::StructuralSchemaRewriter};
@@ -96,6 +98,7 @@ pub fn definition<K: CustomResourceExt + JsonSchema>() -> Definition {
     let named_schema = schema::<K>();
     let mut schema = named_schema.clone();
     drop_names(&mut schema);
+    add_rules(&resource.kind, &mut schema);
     object["spec"]["versions"][0]["schema"]["openAPIV3Schema"] = schema;
     object["spec"]["names"]["listKind"] = json!(format!("{}List", resource.kind));
     drop_nulls(&mut object);
@@ -188,6 +191,16 @@ fn is_null(choice: &Value) -> bool {
 /// Paragraphs stay apart; the line breaks of a comment's source do not matter.
 fn one_line(text: &str) -> String {
     text.split("\n\n").map(|paragraph| paragraph.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<Vec<_>>().join("\n\n")
+}
+
+/// The rules that the API server holds by itself.
+fn add_rules(kind: &str, schema: &mut Value) {
+    for (at, at_root) in [("", true), ("/properties/spec", false)] {
+        let rules = cel::validations(kind, at_root);
+        if let (false, Some(Value::Object(node))) = (rules.is_empty(), schema.pointer_mut(at)) {
+            node.insert("x-kubernetes-validations".into(), Value::Array(rules));
+        }
+    }
 }
 
 fn drop_names(schema: &mut Value) {

@@ -24,6 +24,12 @@ use crate::Error;
 
 const CA_LIFE: SignedDuration = SignedDuration::from_hours(3650 * 24);
 const LEAF_LIFE: SignedDuration = SignedDuration::from_hours(90 * 24);
+/// For so long after a rotation the CA before it stays trusted, even if the certificate is renewed once more.
+const OVERLAP: SignedDuration = SignedDuration::from_hours(24);
+/// Most CAs trusted beside the current one.
+const EARLIER: usize = 3;
+/// Longest time a replica may serve another certificate than the Secret holds, while one that is trusted is replaced.
+const LAGGING: SignedDuration = SignedDuration::from_secs(60);
 /// Certificates begin a little in the past, for API servers whose clock is behind ours.
 const BACKDATED: SignedDuration = SignedDuration::from_hours(1);
 
@@ -61,9 +67,8 @@ impl Material {
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
         let mut bundle = params.self_signed(&ca_key).map_err(failed)?.pem();
         let earlier = before.map(|before| blocks(&before.bundle)).unwrap_or_default();
-        if let Some(last) = earlier.into_iter().find(|block| Parsed::from_pem(block).is_ok_and(|ca| ca.not_after > now)) {
-            bundle.push_str(&last);
-        }
+        let valid = earlier.into_iter().filter(|block| Parsed::from_pem(block).is_ok_and(|ca| ca.not_after > now));
+        bundle.extend(valid.take(EARLIER));
         Self { bundle, ca_key: ca_key.serialize_pem(), certificate: String::new(), key: String::new() }.with_leaf(names, now)
     }
 
@@ -72,13 +77,14 @@ impl Material {
         match self.state(names, now) {
             State::FineUntil(due) if now < due => Ok(None),
             State::CaUnusable(why) => Ok(Some((Self::new(names, now, Some(self))?, format!("new CA and certificate: {why}")))),
-            State::LeafUnusable(why) => Ok(Some((self.only_current_ca().with_leaf(names, now)?, format!("new certificate: {why}")))),
+            State::LeafUnusable(why) => Ok(Some((self.without_earlier_cas(now).with_leaf(names, now)?, format!("new certificate: {why}")))),
             State::FineUntil(_) if self.ca_due().is_ok_and(|due| due <= now) => {
                 Ok(Some((Self::new(names, now, Some(self))?, "new CA and certificate: two thirds of the CA's life are over".to_owned())))
             }
-            State::FineUntil(_) => {
-                Ok(Some((self.only_current_ca().with_leaf(names, now)?, "new certificate: two thirds of its life are over".to_owned())))
-            }
+            State::FineUntil(_) => Ok(Some((
+                self.without_earlier_cas(now).with_leaf(names, now)?,
+                "new certificate: two thirds of its life are over".to_owned(),
+            ))),
         }
     }
 
@@ -117,9 +123,18 @@ impl Material {
         Ok(self)
     }
 
-    /// By the next renewal every replica serves what the current CA signed, so the one before it need not be trusted any more.
-    fn only_current_ca(&self) -> Self {
-        Self { bundle: blocks(&self.bundle).into_iter().next().unwrap_or_default(), ..self.clone() }
+    /// By the next renewal every replica serves what the current CA signed, so those before it need not be trusted any more;
+    /// unless that renewal comes right after the rotation.
+    fn without_earlier_cas(&self, now: Timestamp) -> Self {
+        if Parsed::from_pem(&self.bundle).is_ok_and(|ca| now < ca.not_before + BACKDATED + OVERLAP) {
+            return self.clone();
+        }
+        Self { bundle: self.signer(), ..self.clone() }
+    }
+
+    /// The CA that signs.
+    pub fn signer(&self) -> String {
+        blocks(&self.bundle).into_iter().next().unwrap_or_default()
     }
 
     fn state(&self, names: &[String], now: Timestamp) -> State {
@@ -226,9 +241,10 @@ impl Parsed {
         })
     }
 
-    /// Two thirds of its life.
+    /// Two thirds of its life, counted from when it was made.
     fn due(&self) -> Timestamp {
-        self.not_before + (self.not_after.duration_since(self.not_before) * 2) / 3
+        let made = self.not_before + BACKDATED;
+        made + (self.not_after.duration_since(made) * 2) / 3
     }
 }
 
@@ -245,7 +261,15 @@ fn name_text(name: &GeneralName<'_>) -> Option<String> {
 #[derive(Debug, Default)]
 pub struct Serving {
     served: ArcSwapOption<Served>,
-    stored: ArcSwapOption<Vec<u8>>,
+    stored: ArcSwapOption<Stored>,
+}
+
+/// What the Secret holds.
+#[derive(Debug)]
+struct Stored {
+    leaf: Vec<u8>,
+    bundle: String,
+    since: Timestamp,
 }
 
 #[derive(Debug)]
@@ -257,8 +281,17 @@ struct Served {
 
 impl Serving {
     /// Notes what the Secret holds.
-    pub fn stored(&self, material: &Material) {
-        self.stored.store(Parsed::from_pem(&material.certificate).ok().map(|leaf| Arc::new(leaf.der)));
+    pub fn stored(&self, material: &Material, now: Timestamp) {
+        let Ok(leaf) = Parsed::from_pem(&material.certificate) else { return self.stored.store(None) };
+        let known = self.stored.load().as_ref().is_some_and(|stored| stored.leaf == leaf.der && stored.bundle == material.bundle);
+        if !known {
+            self.stored.store(Some(Arc::new(Stored { leaf: leaf.der, bundle: material.bundle.clone(), since: now })));
+        }
+    }
+
+    /// The CAs that the registration shall trust, as PEM.
+    pub fn bundle(&self) -> Option<String> {
+        self.stored.load().as_ref().map(|stored| stored.bundle.clone())
     }
 
     /// Serves this from the next handshake on; connections that exist go on.
@@ -280,9 +313,17 @@ impl Serving {
         match (served.as_ref(), stored.as_ref()) {
             (None, _) => Some("there is no certificate yet"),
             (Some(served), _) if served.not_after <= now => Some("the certificate has expired"),
-            (Some(served), Some(stored)) if served.leaf == **stored => None,
+            (Some(served), Some(stored)) if served.leaf == stored.leaf || stored.trusts(&served.leaf, now) => None,
             (Some(_), _) => Some("the certificate served is not the one in the Secret"),
         }
+    }
+}
+
+impl Stored {
+    /// Whether a certificate that is just being replaced is trusted all the same.
+    fn trusts(&self, leaf: &[u8], now: Timestamp) -> bool {
+        let signed = |ca: &String| CertificateDer::from_pem_slice(ca.as_bytes()).is_ok_and(|ca| is_signed_by(leaf, &ca));
+        now < self.since + LAGGING && blocks(&self.bundle).iter().any(signed)
     }
 }
 

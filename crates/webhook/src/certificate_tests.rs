@@ -95,11 +95,41 @@ fn readiness_compares_what_is_served_with_the_secret() {
     let (a, b) = (new(), new());
     serving.serve(&a).unwrap();
     assert_eq!(serving.fault(at(0)), Some("the certificate served is not the one in the Secret"));
-    serving.stored(&a);
+    serving.stored(&a, at(0));
     assert_eq!(serving.fault(at(0)), None);
     assert_eq!(serving.fault(at(91)), Some("the certificate has expired"));
-    serving.stored(&b);
+    serving.stored(&b, at(0));
     assert_eq!(serving.fault(at(0)), Some("the certificate served is not the one in the Secret"));
     serving.serve(&b).unwrap();
     assert_eq!(serving.fault(at(0)), None);
+}
+
+#[test]
+fn what_is_being_replaced_is_ready_as_long_as_it_is_trusted_and_not_for_ever() {
+    let serving = Serving::default();
+    let before = new();
+    let after = Material::new(&names(), at(0), Some(&before)).unwrap();
+    serving.serve(&before).unwrap();
+    serving.stored(&after, at(0));
+    let later = |seconds| at(0) + SignedDuration::from_secs(seconds);
+    assert_eq!(serving.fault(later(59)), None);
+    // Looking again at the same Secret does not begin the time anew.
+    serving.stored(&after, later(59));
+    assert_eq!(serving.fault(later(61)), Some("the certificate served is not the one in the Secret"));
+}
+
+#[test]
+fn several_rotations_in_a_row_keep_the_last_cas_trusted() {
+    let mut materials = vec![new()];
+    for _ in 0..5 {
+        materials.push(Material::new(&names(), at(0), materials.last()).unwrap());
+    }
+    let bundles: Vec<_> = materials.iter().map(|material| blocks(&material.bundle).len()).collect();
+    assert_eq!(bundles, [1, 2, 3, 4, 4, 4]);
+    let last = &materials[5];
+    assert_eq!(blocks(&last.bundle)[3], materials[2].signer());
+    // A certificate that is renewed right after does not drop them; one that is renewed in its time does.
+    let broken = Material { certificate: String::new(), ..last.clone() };
+    assert_eq!(blocks(&renewed(&broken, at(0)).0.bundle).len(), 4);
+    assert_eq!(blocks(&renewed(&broken, at(2)).0.bundle).len(), 1);
 }

@@ -1,8 +1,12 @@
 //! Whether this replica may be sent reviews, and its figures.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    net::{Ipv4Addr, SocketAddr, TcpStream},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use axum::{
@@ -13,6 +17,11 @@ use axum::{
     routing::get,
 };
 use jiff::Timestamp;
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore,
+    crypto::ring,
+    pki_types::{CertificateDer, ServerName, pem::PemObject as _},
+};
 
 use crate::{certificate::Serving, metrics::Metrics};
 
@@ -27,6 +36,8 @@ pub struct Health {
     pub listening: AtomicBool,
     /// The registration was seen to trust the CA once.
     pub registered: AtomicBool,
+    /// Where reviews are served, and the name they are asked for by.
+    pub address: OnceLock<(SocketAddr, String)>,
     /// The process was told to stop.
     pub stopping: AtomicBool,
 }
@@ -53,6 +64,40 @@ impl Health {
     }
 }
 
+/// Longest time for a handshake with ourselves.
+const HANDSHAKE: Duration = Duration::from_secs(1);
+
+/// A handshake as an API server makes it, by the CAs of the Secret: nothing else tells that it will succeed.
+fn handshake(address: SocketAddr, name: String, bundle: &str) -> Result<(), String> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(bundle.as_bytes()) {
+        roots.add(certificate.map_err(|error| error.to_string())?).map_err(|error| error.to_string())?;
+    }
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = ServerName::try_from(name).map_err(|error| error.to_string())?;
+    let mut session = ClientConnection::new(Arc::new(config), name).map_err(|error| error.to_string())?;
+    let own = SocketAddr::new(if address.ip().is_unspecified() { Ipv4Addr::LOCALHOST.into() } else { address.ip() }, address.port());
+    let mut stream = TcpStream::connect_timeout(&own, HANDSHAKE).map_err(|error| error.to_string())?;
+    let timeouts = [stream.set_read_timeout(Some(HANDSHAKE)), stream.set_write_timeout(Some(HANDSHAKE))];
+    timeouts.into_iter().collect::<Result<(), _>>().map_err(|error| error.to_string())?;
+    while session.is_handshaking() {
+        session.complete_io(&mut stream).map_err(|error| error.to_string())?;
+    }
+    Ok(())
+}
+
+/// Why a handshake with ourselves fails, if it does.
+async fn handshake_fault(health: &Health) -> Option<String> {
+    let ((address, name), bundle) = (health.address.get()?.clone(), health.serving.bundle()?);
+    let outcome = tokio::task::spawn_blocking(move || handshake(address, name, &bundle)).await;
+    let why = outcome.unwrap_or_else(|error| Err(error.to_string())).err()?;
+    Some(format!("a handshake with itself fails ({why})"))
+}
+
 /// The routes of the kubelet and of the collector of figures.
 pub fn router(health: Arc<Health>, metrics: Metrics) -> Router {
     Router::new()
@@ -62,7 +107,11 @@ pub fn router(health: Arc<Health>, metrics: Metrics) -> Router {
 }
 
 async fn ready(State(health): State<Arc<Health>>) -> impl IntoResponse {
-    match health.missing(Timestamp::now()).as_slice() {
+    let mut missing: Vec<String> = health.missing(Timestamp::now()).into_iter().map(str::to_owned).collect();
+    if missing.is_empty() {
+        missing.extend(handshake_fault(&health).await);
+    }
+    match missing.as_slice() {
         [] => (StatusCode::OK, "ok\n".to_owned()),
         missing => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {}\n", missing.join("; "))),
     }

@@ -31,6 +31,8 @@ const MANAGER: &str = "backproof-webhook";
 /// Wait after a failure. A conflict is settled by looking again at once.
 const AFTER_FAILURE: Duration = Duration::from_secs(10);
 const AFTER_CONFLICT: Duration = Duration::from_millis(250);
+/// A new CA is given this long to reach the API servers before anything it signed is served; they watch their registrations.
+const SPREADING: SignedDuration = SignedDuration::from_secs(4);
 /// How often the clock is looked at. Sleeping until the day itself would miss the time a machine was suspended.
 const CLOCK: Duration = Duration::from_secs(30);
 
@@ -40,12 +42,14 @@ pub struct Keeper {
     options: Options,
     health: Arc<Health>,
     last: Option<Material>,
+    /// The newest CA, and since when the registration is known to trust it.
+    trusted: Option<(String, Timestamp)>,
 }
 
 impl Keeper {
     /// Keeps what these options name.
     pub fn new(client: Client, options: Options, health: Arc<Health>) -> Self {
-        Self { client, options, health, last: None }
+        Self { client, options, health, last: None, trusted: None }
     }
 
     /// Runs as long as the process does.
@@ -84,10 +88,15 @@ impl Keeper {
     async fn converge(&mut self) -> Result<Timestamp, Error> {
         let (now, names) = (Timestamp::now(), self.options.names());
         let material = self.stored(&names, now).await?;
-        self.health.serving.stored(&material);
+        self.health.serving.stored(&material, now);
         let registered = self.register(&material.bundle).await;
         if registered.is_ok() {
             self.health.registered.store(true, Ordering::Release);
+        }
+        if registered.is_ok()
+            && let Some(ready) = self.spreads_until(&material, now)
+        {
+            return Ok(ready);
         }
         // What is not trusted yet must not replace what is; but anything is better than nothing.
         if self.last.as_ref() != Some(&material) && (registered.is_ok() || !self.health.serving.is_usable(now)) {
@@ -98,6 +107,20 @@ impl Keeper {
         let due = material.due(&names, now);
         self.last = Some(material);
         Ok(due)
+    }
+
+    /// Until when what is served now has to do, because another CA has signed what comes after it.
+    fn spreads_until(&mut self, material: &Material, now: Timestamp) -> Option<Timestamp> {
+        let signer = material.signer();
+        let since = match &self.trusted {
+            Some((known, since)) if *known == signer => *since,
+            Some(_) | None => {
+                self.trusted = Some((signer.clone(), now));
+                now
+            }
+        };
+        let replaced = self.last.as_ref().is_some_and(|last| last.signer() != signer) && self.health.serving.is_usable(now);
+        (replaced && now < since + SPREADING).then_some(since + SPREADING)
     }
 
     /// What the Secret holds, after writing it if it was missing, unusable or due.

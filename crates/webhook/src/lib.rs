@@ -17,6 +17,7 @@ pub mod options;
 pub mod run;
 pub mod server;
 pub mod source;
+pub mod strict;
 
 pub use error::Error;
 pub use options::Options;

@@ -52,7 +52,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
     let router = server::router(Admission::new(cache, live, options.allowed()), metrics, limits);
     let handle = Handle::new();
     let mut reviews = tokio::spawn(serve_reviews(options.listen, router, limits, Arc::clone(&health), handle.clone()));
-    tokio::spawn(note_listening(handle.clone(), Arc::clone(&health)));
+    tokio::spawn(note_listening(handle.clone(), Arc::clone(&health), options.names().into_iter().next().unwrap_or_default()));
 
     tokio::select! {
         name = asked_to_stop() => tracing::info!("{}: stopping", name?),
@@ -104,8 +104,10 @@ async fn note_filled(cache: Cache, health: Arc<Health>) -> Error {
     std::future::pending().await
 }
 
-async fn note_listening(handle: Handle<SocketAddr>, health: Arc<Health>) {
+async fn note_listening(handle: Handle<SocketAddr>, health: Arc<Health>, name: String) {
     if let Some(address) = handle.listening().await {
+        // It is set once: a second address there cannot be.
+        let _ = health.address.set((address, name));
         tracing::info!("reviews are served at {address}");
         health.listening.store(true, Ordering::Release);
     }

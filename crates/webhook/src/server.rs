@@ -30,6 +30,7 @@ use crate::{
     admit::{Admission, Judged},
     metrics::{Metrics, Outcome},
     source::Source,
+    strict,
 };
 
 /// What a request may cost.
@@ -43,11 +44,13 @@ pub struct Limits {
     pub connection: Duration,
     /// Most requests that are worked on at once; more wait within their time.
     pub concurrent: usize,
+    /// Most bytes of bodies held at once; what does not say how long it is counts as the longest.
+    pub bodies: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { body: 8 << 20, request: Duration::from_secs(9), connection: Duration::from_secs(10), concurrent: 256 }
+        Self { body: 8 << 20, request: Duration::from_secs(9), connection: Duration::from_secs(10), concurrent: 256, bodies: 32 << 20 }
     }
 }
 
@@ -59,7 +62,7 @@ struct Service<C, L> {
 /// The routes of the reviews.
 pub fn router<C: Source, L: Source>(admission: Admission<C, L>, metrics: Metrics, limits: Limits) -> Router {
     let service = Arc::new(Service { admission, metrics });
-    let permits = Arc::new(Semaphore::new(limits.concurrent));
+    let bounds = Bounds { requests: Arc::new(Semaphore::new(limits.concurrent)), kibibytes: Arc::new(Semaphore::new(limits.bodies >> 10)) };
     let mut router = Router::new();
     for judged in Judged::ALL.iter().copied() {
         let handler = move |State(service): State<Arc<Service<C, L>>>, headers: HeaderMap, body: Bytes| async move {
@@ -69,18 +72,35 @@ pub fn router<C: Source, L: Source>(admission: Admission<C, L>, metrics: Metrics
     }
     router
         .layer(DefaultBodyLimit::max(limits.body))
-        .layer(middleware::from_fn(move |request, next| bounded(limits.request, Arc::clone(&permits), request, next)))
+        .layer(middleware::from_fn(move |request, next| bounded(limits, bounds.clone(), request, next)))
         .with_state(service)
 }
 
-/// Cuts off what takes too long, slow senders among it, and lets only so many in at once.
-async fn bounded(longest: Duration, permits: Arc<Semaphore>, request: Request, next: Next) -> Response {
+/// What requests share.
+#[derive(Clone)]
+struct Bounds {
+    requests: Arc<Semaphore>,
+    kibibytes: Arc<Semaphore>,
+}
+
+/// Cuts off what takes too long, slow senders among it, and lets only so many, and so much, in at once.
+async fn bounded(limits: Limits, bounds: Bounds, request: Request, next: Next) -> Response {
+    let longest = limits.request;
+    let weight = kibibytes(request.headers(), limits);
     let work = async move {
-        let _permit = permits.acquire().await;
+        let _body = bounds.kibibytes.acquire_many(weight).await;
+        let _permit = bounds.requests.acquire().await;
         next.run(request).await
     };
     let late = || (StatusCode::REQUEST_TIMEOUT, format!("no answer within {} s; try again\n", longest.as_secs())).into_response();
     tokio::time::timeout(longest, work).await.unwrap_or_else(|_| late())
+}
+
+/// What a body counts for; never more than fits at once.
+fn kibibytes(headers: &HeaderMap, limits: Limits) -> u32 {
+    let said = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()).and_then(|value| value.parse().ok());
+    let most = limits.body.min(limits.bodies);
+    u32::try_from(said.unwrap_or(most).min(most) >> 10).unwrap_or(u32::MAX)
 }
 
 async fn review<C: Source, L: Source>(service: &Service<C, L>, judged: Judged, headers: &HeaderMap, body: &[u8]) -> Response {
@@ -104,7 +124,8 @@ fn read(headers: &HeaderMap, body: &[u8]) -> Result<AdmissionRequest<DynamicObje
         return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, format!("{content_type:?} is not understood; send application/json\n")));
     }
     let bad = |why: String| (StatusCode::BAD_REQUEST, format!("not an AdmissionReview of admission.k8s.io/v1: {why}\n"));
-    let review: AdmissionReview<DynamicObject> = serde_json::from_slice(body).map_err(|error| bad(error.to_string()))?;
+    let review = strict::read(body).map_err(|error| bad(error.to_string()))?;
+    let review: AdmissionReview<DynamicObject> = serde_json::from_value(review).map_err(|error| bad(error.to_string()))?;
     if review.types.api_version != "admission.k8s.io/v1" || review.types.kind != "AdmissionReview" {
         return Err(bad(format!("it is {} {}", review.types.api_version, review.types.kind)));
     }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use backproof_api::validate::rule;
+use backproof_api::{crd::cel, validate::rule};
 
 const HEAD: &str = include_str!("admission.md");
 
@@ -19,7 +19,8 @@ pub(crate) fn page() -> String {
                 let _ = write!(page, "\n## {title}\n");
             }
         }
-        let _ = write!(page, "\n### `{}`\n\n{} `{}`, {}.\n\n", rule.id, rule.demands, rule.field, rule.effect.as_str());
+        let also = if cel::repeats(rule.id) { ", also by the CRD itself" } else { "" };
+        let _ = write!(page, "\n### `{}`\n\n{} `{}`, {}{also}.\n\n", rule.id, rule.demands, rule.field, rule.effect.as_str());
         let _ = write!(page, "```text\n{}\n```\n", rule.example);
     }
     page

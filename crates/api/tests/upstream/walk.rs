@@ -5,10 +5,13 @@ use std::{
     rc::Rc,
 };
 
+use backproof_api::crd::cel;
 use serde_json::{Value, json};
 
 use crate::table::{Line, read};
 
+/// CEL rules; ours alone.
+const RULES: &str = "x-kubernetes-validations";
 /// Keywords that say nothing about what is accepted.
 const HARMLESS: [&str; 6] = [
     "description",
@@ -29,6 +32,7 @@ pub(crate) struct Walk {
     embedded: BTreeMap<String, Rc<Vec<Line>>>,
     structure: BTreeMap<String, Rc<Vec<Line>>>,
     ours: Rc<Vec<Line>>,
+    rules: Rc<Vec<Line>>,
     used: BTreeSet<String>,
     /// What is wrong.
     pub(crate) faults: Vec<String>,
@@ -56,6 +60,7 @@ impl Walk {
             embedded: group("embedded.tsv"),
             structure: group("structure.tsv"),
             ours: Rc::new(read("ours.tsv")),
+            rules: Rc::new(read("ours-rules.tsv")),
             used: BTreeSet::new(),
             faults: Vec::new(),
         }
@@ -68,6 +73,7 @@ impl Walk {
             self.row(kind, schema, "", line, &mut explained);
         }
         self.marks(kind, kind, "", schema);
+        self.rules(kind, "", schema);
         for part in ["spec", "status"] {
             if let Some(schema) = schema["properties"].get(part) {
                 explained.fields.insert(part.into());
@@ -83,6 +89,7 @@ impl Walk {
             .fields
             .iter()
             .chain(self.ours.iter())
+            .chain(self.rules.iter())
             .chain(tables.into_iter().flat_map(|table| table.values().flat_map(|lines| lines.iter())));
         let unused: Vec<_> = rows
             .filter(|line| !self.used.contains(&line.place))
@@ -232,11 +239,34 @@ impl Walk {
             return;
         }
         let Some(object) = node.as_object() else { return };
-        for key in object.keys().filter(|key| !HARMLESS.contains(&key.as_str()) && !DECIDED.contains(&key.as_str())) {
+        self.rules(kind, path, node);
+        for key in object.keys().filter(|key| !HARMLESS.contains(&key.as_str()) && !DECIDED.contains(&key.as_str()) && *key != RULES) {
             self.faults.push(format!("{kind} {path}: {key} limits what upstream does not"));
         }
         for (child_path, child) in children(path, node) {
             self.explains(kind, &child_path, child, explained);
+        }
+    }
+
+    /// CEL rules stand where they are listed by name, and nowhere else; each lets pass what broke it before.
+    fn rules(&mut self, kind: &str, path: &str, node: &Value) {
+        let listed: Vec<_> = self.rules.iter().filter(|line| line.get("owner") == kind && line.get("path") == path).cloned().collect();
+        self.used.extend(listed.iter().map(|line| line.place.clone()));
+        let found = node.get(RULES).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        let expected = cel::ids(kind, path.is_empty());
+        let names: Vec<_> = listed.iter().map(|line| line.get("rule")).collect();
+        let limits = !found.is_empty() && path != "spec" && !path.is_empty();
+        let expected = if path == "spec" || path.is_empty() { expected } else { Vec::new() };
+        if names != expected || found.len() != expected.len() || limits {
+            self.faults.push(format!("{kind} {path}: {} CEL rules, named {expected:?}, but ours-rules.tsv lists {names:?}", found.len()));
+        }
+        for rule in found {
+            let text = rule["rule"].as_str().unwrap_or_default();
+            let ratchets = rule["optionalOldSelf"] == true && text.contains("|| (oldSelf.hasValue() && !(");
+            let compares = rule.get("optionalOldSelf").is_none() && text.contains("oldSelf");
+            if !ratchets && !compares {
+                self.faults.push(format!("{kind} {path}: a rule that stops objects from before it: {text}"));
+            }
         }
     }
 

@@ -1,15 +1,14 @@
 //! The real program behind a real API server, registered and allowed by what the chart installs; people's side by kubectl.
 
 use std::{
-    io::{Read as _, Write as _},
-    net::TcpStream,
+    io::Write as _,
     path::PathBuf,
     process::{Command, Stdio},
     time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
-use backproof_testing::{ApiServer, Process, chart, client, free_port, tool, wait};
+use backproof_testing::{ApiServer, chart, client, free_port, tool, wait};
 use k8s_openapi::api::{admissionregistration::v1::ValidatingWebhookConfiguration, core::v1::Secret};
 use kube::{
     Api,
@@ -17,52 +16,15 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use crate::memory::world;
+use crate::{
+    cases::world,
+    service::{self, ACCOUNT, Replica},
+};
 
-const ACCOUNT: &str = "system:serviceaccount:backproof-system:backproof-webhook";
-const SOON: Duration = Duration::from_secs(60);
 const SNAPSHOT: &str = "demo-storage-sample-backup-freq-backup-1730194080";
 
 /// What is changed in the spec of a session that may be created.
 type Change<'a> = &'a dyn Fn(&mut Value);
-
-/// A replica of the webhook, outside of the cluster.
-struct Replica {
-    process: Process,
-    reviews: u16,
-    health: u16,
-}
-
-impl Replica {
-    fn start(server: &ApiServer, reviews: u16) -> Result<Self> {
-        let health = free_port()?;
-        let mut command = Command::new(env!("CARGO_BIN_EXE_backproof-webhook"));
-        command
-            .env("KUBECONFIG", server.kubeconfig_of(ACCOUNT)?)
-            .env_remove("RUST_LOG")
-            .args(["--also-known-as=127.0.0.1", "--drain-seconds=0"])
-            .args([format!("--listen=127.0.0.1:{reviews}"), format!("--health-listen=127.0.0.1:{health}")]);
-        let log = server.directory().join(format!("webhook-{reviews}-{health}.log"));
-        Ok(Self { process: Process::start(command, log)?, reviews, health })
-    }
-
-    fn readiness(&self) -> Result<String> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.health))?;
-        write!(stream, "GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        Ok(answer.rsplit("\r\n\r\n").next().unwrap_or_default().to_owned())
-    }
-
-    async fn ready(&self) -> Result<()> {
-        let ready = wait(SOON, async || {
-            let answer = self.readiness()?;
-            ensure!(answer == "ok\n", "{answer}");
-            Ok(true)
-        });
-        ready.await.with_context(|| format!("the webhook is not ready; its log:\n{}", self.process.output()))
-    }
-}
 
 /// Runs kubectl as administrator; returns whether it succeeded, and everything it printed.
 fn kubectl(server: &ApiServer, arguments: &[&str], input: &str) -> Result<(bool, String)> {
@@ -86,21 +48,6 @@ fn kinds() -> Result<Vec<Value>> {
     let snapshot = kinds.iter_mut().find(|kind| kind["metadata"]["name"] == "snapshots.storage.kubestash.com").context("no Snapshot")?;
     snapshot["spec"]["versions"][0]["schema"]["openAPIV3Schema"] = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
     Ok(kinds)
-}
-
-/// The chart's registration, with the service replaced by the address the program has in this test.
-fn registration(reviews: u16) -> Result<Vec<Value>> {
-    let mut objects = chart(&["webhook.yaml"])?;
-    objects.retain(|object| object["kind"] == "ValidatingWebhookConfiguration");
-    for webhook in objects.iter_mut().flat_map(|object| object["webhooks"].as_array_mut().unwrap()) {
-        let path = webhook["clientConfig"]["service"]["path"].as_str().context("no path")?.to_owned();
-        webhook["clientConfig"] = json!({"url": format!("https://127.0.0.1:{reviews}{path}")});
-    }
-    Ok(objects)
-}
-
-fn namespace(name: &str) -> Value {
-    json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
 }
 
 fn malformed_snapshot(name: &str) -> Value {
@@ -173,16 +120,10 @@ fn secrets(server: &ApiServer) -> Api<Secret> {
 }
 
 async fn start() -> Result<(ApiServer, Replica)> {
-    let server = ApiServer::start().await?;
-    server.apply(&kinds()?).await?;
-    server.apply(&["demo", "foreign", "backproof-system"].map(namespace)).await?;
-    server.apply(&chart(&["rbac.yaml"])?).await?;
+    let (server, replica) = service::start(&kinds()?, &[]).await?;
+    server.apply(&["demo", "foreign"].map(service::namespace)).await?;
     populate(&server).await?;
     server.apply(&[malformed_snapshot("before")]).await?;
-    let reviews = free_port()?;
-    server.apply(&registration(reviews)?).await?;
-    let replica = Replica::start(&server, reviews)?;
-    replica.ready().await?;
     Ok((server, replica))
 }
 
@@ -195,8 +136,15 @@ async fn sessions_and_verifiers_are_judged_as_they_are_written() -> Result<()> {
     verifiers(&server)?;
     // Another object nobody can read arrives while the watch runs; what comes after it is still seen.
     server.apply(&[malformed_snapshot("meanwhile")]).await?;
-    several_at_once(&server)?;
+    several_at_once(&server, 20)?;
     outage(&server, replica).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "long: 500 files"]
+async fn several_objects_in_one_file_work_every_time() -> Result<()> {
+    let (server, _replica) = start().await?;
+    several_at_once(&server, 500)
 }
 
 fn refusals(server: &ApiServer) -> Result<()> {
@@ -267,11 +215,9 @@ async fn acceptance(server: &ApiServer) -> Result<()> {
 fn immutability(server: &ApiServer) -> Result<()> {
     let patch = ["patch", "backupverificationsession", "right", "-n", "demo", "--type=merge", "-p"];
     let (changed, text) = kubectl(server, &[&patch[..], &[r#"{"spec":{"snapshot":"other-snapshot"}}"#]].concat(), "")?;
-    let expected = format!(
-        "The BackupVerificationSession \"right\" is invalid: spec.snapshot: is immutable, it cannot change from \"{SNAPSHOT}\" to \
-        \"other-snapshot\"; create another BackupVerificationSession instead\n"
-    );
-    assert_eq!((changed, text), (false, expected));
+    let expected = "The BackupVerificationSession \"right\" is invalid: spec: Forbidden: is immutable; create another \
+        BackupVerificationSession instead\n";
+    assert_eq!((changed, text.as_str()), (false, expected));
     Ok(())
 }
 
@@ -280,13 +226,18 @@ fn verifiers(server: &ApiServer) -> Result<()> {
     verifier["metadata"] = json!({"name": "second", "namespace": "demo"});
     verifier["spec"]["type"] = json!("Query");
     let (created, text) = create(server, &verifier)?;
+    // The CRD's own rules say so first, in the same words.
     let expected = "The BackupVerifier \"second\" is invalid: \n\
-        * spec.query: is missing, and type Query checks nothing without it; list the checks of your engine, such as mySQL\n\
-        * spec.function: is missing, and type Query needs it; name the Function that runs the check\n";
+        * spec.query: Required value: is missing, and type Query checks nothing without it; list the checks of your engine, such as mySQL\n\
+        * spec.function: Required value: is missing, and this type needs it; name the Function that runs the check\n";
     assert_eq!((created, text.as_str()), (false, expected));
     let patch = r#"{"spec":{"restoreOption":{"target":{"namespace":"demo"}}}}"#;
     let (changed, text) = kubectl(server, &["patch", "backupverifier", "mysql-verifier", "-n", "demo", "--type=merge", "-p", patch], "")?;
-    let expected = "The BackupVerifier \"mysql-verifier\" is invalid: spec.restoreOption.target: MySQL demo/sample-mysql is what \
+    let expected = "Warning: spec.restoreOption.target.kind: MySQL is not restored into by this version; name a PersistentVolumeClaim, or \
+        sessions end Inconclusive TargetNotSupported\n\
+        Warning: spec.restoreOption.addonInfo.name: there is no Addon mysql-addon, nor one that implements it; create it, or write one that \
+        kubectl get addons.addons.kubestash.com shows\n\
+        The BackupVerifier \"mysql-verifier\" is invalid: spec.restoreOption.target: MySQL demo/sample-mysql is what \
         BackupConfiguration demo/sample-backup backs up and has proven by this verifier; restore into another object, or take \
         spec.sessions[0].repositories[0].backupVerifier out of BackupConfiguration demo/sample-backup\n";
     assert_eq!((changed, text.as_str()), (false, expected));
@@ -294,8 +245,8 @@ fn verifiers(server: &ApiServer) -> Result<()> {
 }
 
 /// Everything a session names, and the session, in one file: no watch can be that fast.
-fn several_at_once(server: &ApiServer) -> Result<()> {
-    for round in 0..20 {
+fn several_at_once(server: &ApiServer, rounds: usize) -> Result<()> {
+    for round in 0..rounds {
         let mut text = String::new();
         let name = |what: &str| format!("{what}-{round}");
         for key in ["verifier", "repository", "configuration", "session"] {
@@ -342,11 +293,35 @@ async fn outage(server: &ApiServer, replica: Replica) -> Result<()> {
     assert!(deleted, "{text}");
     let (changed, text) = kubectl(server, &[&patch[..], &[r#"{"metadata":{"finalizers":null}}"#]].concat(), "")?;
     assert!(changed, "{text}");
+    // Nobody's backups stop: what they make and clean up needs nothing of ours, and so does our own installation.
+    for key in ["repository", "snapshot", "configuration", "storage", "restore", "addon", "function"] {
+        let mut object = world()[key].clone();
+        object["metadata"]["name"] = json!(format!("outage-{key}"));
+        let (created, text) = create(server, &object)?;
+        assert!(created, "{text}");
+    }
+    let finalized = r#"{"metadata":{"finalizers":["kubestash.com/cleanup"]}}"#;
+    for kind in ["repositories.storage.kubestash.com/outage-repository", "snapshots.storage.kubestash.com/outage-snapshot"] {
+        for arguments in [
+            &["patch", kind, "-n", "demo", "--type=merge", "-p", finalized][..],
+            &["delete", kind, "-n", "demo", "--wait=false"],
+            &["patch", kind, "-n", "demo", "--type=merge", "-p", r#"{"metadata":{"finalizers":null}}"#],
+        ] {
+            let (worked, text) = kubectl(server, arguments, "")?;
+            assert!(worked, "{text}");
+        }
+    }
+    let (deleted, text) = kubectl(server, &["delete", "backupverifier", "mysql-verifier", "-n", "demo"], "")?;
+    assert!(deleted, "{text}");
+    server.apply(&[world()["verifier"].clone()]).await.expect_err("a verifier must not come in unjudged");
+    let (deleted, text) = kubectl(server, &["delete", "namespace", "foreign", "--wait=false"], "")?;
+    assert!(deleted, "{text}");
     // Back again, with the certificate that is in the Secret.
     let secret = secrets(server).get("backproof-webhook-tls").await?;
-    let replica = Replica::start(server, reviews)?;
+    let replica = Replica::start(server, reviews, &[])?;
     replica.ready().await?;
     assert_eq!(secrets(server).get("backproof-webhook-tls").await?.data, secret.data);
+    server.apply(&[world()["verifier"].clone()]).await?;
     let (created, text) = create(server, &session("after-outage", &|_| ()))?;
     assert!(created, "{text}");
     Ok(())
@@ -355,12 +330,13 @@ async fn outage(server: &ApiServer, replica: Replica) -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn certificate_and_registration_heal_and_two_replicas_agree() -> Result<()> {
     let (server, first) = start().await?;
-    let second = Replica::start(&server, free_port()?)?;
+    let second = Replica::start(&server, free_port()?, &[])?;
     second.ready().await?;
 
     let configurations = Api::<ValidatingWebhookConfiguration>::all(server.client.clone());
     let trusted = bundle(&server).await?;
-    let wiped = json!([{"op": "remove", "path": "/webhooks/0/clientConfig/caBundle"}, {"op": "remove", "path": "/webhooks/1/clientConfig/caBundle"}]);
+    let wiped: Vec<_> = (0..16).map(|at| json!({"op": "remove", "path": format!("/webhooks/{at}/clientConfig/caBundle")})).collect();
+    let wiped = json!(wiped);
     let wiped: kube::core::params::Patch<()> = Patch::Json(serde_json::from_value(wiped)?);
     configurations.patch("backproof-webhook", &PatchParams::default(), &wiped).await?;
     wait(Duration::from_secs(10), async || Ok(bundle(&server).await? == trusted)).await.context("the caBundle was not set again")?;

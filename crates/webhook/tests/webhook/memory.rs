@@ -17,10 +17,7 @@ use k8s_openapi::api::authentication::v1::UserInfo;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-/// The objects every test starts from: a session that may be created, and all it names.
-pub(crate) fn world() -> Value {
-    serde_saphyr::from_str(include_str!("../../../api/tests/validate/world.yaml")).unwrap()
-}
+pub(crate) use crate::cases::world;
 
 /// A source that knows the objects of a world, or answers nothing, and counts how often it is asked.
 #[derive(Clone)]

@@ -310,6 +310,18 @@ async fn what_is_no_review_gets_a_plain_answer() {
         ("text/plain", b"{}".to_vec(), StatusCode::UNSUPPORTED_MEDIA_TYPE, "\"text/plain\" is not understood; send application/json\n"),
         ("application/json", b"{".to_vec(), StatusCode::BAD_REQUEST, "not an AdmissionReview of admission.k8s.io/v1: EOF while parsing"),
         ("application/json", nested.into_bytes(), StatusCode::BAD_REQUEST, "not an AdmissionReview of admission.k8s.io/v1: "),
+        (
+            "application/json",
+            br#"{"apiVersion": "admission.k8s.io/v1", "request": {"uid": "a", "uid": "b"}}"#.to_vec(),
+            StatusCode::BAD_REQUEST,
+            "not an AdmissionReview of admission.k8s.io/v1: the key \"uid\" stands there twice at line 1 column ",
+        ),
+        (
+            "application/json",
+            b"{\"a\": 1e999}".to_vec(),
+            StatusCode::BAD_REQUEST,
+            "not an AdmissionReview of admission.k8s.io/v1: number out of range",
+        ),
         ("application/json", vec![b'"', 0xff, b'"'], StatusCode::BAD_REQUEST, "not an AdmissionReview of admission.k8s.io/v1: "),
         (
             "application/json; charset=utf-8",
@@ -339,6 +351,48 @@ async fn a_body_beyond_the_limit_is_cut_off() {
     let body = vec![b' '; Limits::default().body + 1];
     let (status, _) = send(service(&memory, &memory), &Judged::Session.path(), "application/json", body).await;
     assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
+}
+
+/// A few slow senders of large bodies hold up nobody whose body is small.
+#[tokio::test]
+async fn bodies_are_bounded_together() {
+    let limits = Limits { request: Duration::from_secs(2), bodies: Limits::default().body, ..Limits::default() };
+    let memory = Memory::knowing(world());
+    let service = server::router(Admission::new(memory.clone(), memory, allowed()), Metrics::default(), limits);
+    let endless = || Body::from_stream(stream::pending::<Result<Bytes, std::io::Error>>());
+    let slow = tokio::spawn(send(service.clone(), "/validate-core-kubestash-com-v1alpha1-backupverifier", "application/json", endless()));
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    // The budget is taken: what does not say how long it is waits, and is told so.
+    let (status, _) = send(service.clone(), &Judged::Session.path(), "application/json", endless()).await;
+    assert_eq!(status, StatusCode::REQUEST_TIMEOUT);
+    assert_eq!(slow.await.unwrap().0, StatusCode::REQUEST_TIMEOUT);
+    // It is given back.
+    assert_eq!(answer(service, Judged::Session, &review("CREATE", &world()["session"], None)).await, let_in());
+}
+
+mod hostile {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+        /// Whatever is sent: there is an answer, and the service goes on.
+        #[test]
+        fn any_body_gets_an_answer(body in prop::collection::vec(any::<u8>(), 0..400), at in 0usize..4000, cut in any::<bool>()) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let memory = Memory::knowing(world());
+            let mut real = review("CREATE", &world()["verifier"], None).to_string().into_bytes();
+            let at = at % real.len();
+            if cut { real.truncate(at) } else { real.splice(at..at + 1, body.clone()); }
+            for body in [body, real] {
+                let (status, text) = runtime.block_on(send(service(&memory, &memory), &Judged::Verifier.path(), "application/json", body));
+                prop_assert!(status == StatusCode::OK || status == StatusCode::BAD_REQUEST, "{status}: {text}");
+                prop_assert!(!text.is_empty());
+            }
+        }
+    }
 }
 
 #[tokio::test]

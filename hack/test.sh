@@ -39,8 +39,10 @@ case $ring in
     mapfile -t chosen < <(targets crates/*)
     ((${#chosen[@]} > 0)) || die "there are no integration tests below crates/*/tests"
     if [[ $ring == long ]]; then
-      mapfile -t -O "${#chosen[@]}" chosen < <(targets e2e)
       run --lib --bins "${chosen[@]}" "$@" -- --ignored
+      # Some of these take the controller or the control plane away, so they have the cluster to themselves, one by one.
+      mapfile -t chosen < <(targets e2e)
+      run "${chosen[@]}" "$@" -- --ignored --nocapture --test-threads=1
     else
       run "${chosen[@]}" "$@"
     fi
@@ -49,7 +51,7 @@ case $ring in
     : "${BACKPROOF_KUBECONFIG:?run this through hack/with-cluster.sh}"
     mapfile -t chosen < <(targets e2e)
     ((${#chosen[@]} > 0)) || die "there are no end-to-end tests below e2e/tests"
-    run "${chosen[@]}" "$@" -- --nocapture
+    run "${chosen[@]}" "$@" -- --nocapture --test-threads=4
     ;;
   *) die "usage: test.sh unit|integration|e2e|long [ARGUMENT...]" ;;
 esac

@@ -1,36 +1,63 @@
 //! A namespace with a small restic repository, its copies, and helpers to run sessions there.
 
-use std::{path::PathBuf, time::Duration};
+use std::{cell::RefCell, path::PathBuf, time::Duration};
 
 use backproof_e2e::{Kubectl, listing, samples, wait};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 pub(crate) const SESSIONS: &str = "backupverificationsession.core.kubestash.com";
 pub(crate) const SNAPSHOTS: &str = "snapshots.storage.kubestash.com";
 pub(crate) const RESTORES: &str = "restoresessions.core.kubestash.com";
 /// Owner of the repositories in these tests; not the Jobs' default, so that the settings of the samples are what counts.
-const OWNER: u32 = 10_001;
+pub(crate) const OWNER: u32 = 10_001;
 /// Ceiling of a single wait.
 pub(crate) const LIMIT: Duration = Duration::from_secs(240);
 
 /// One test's namespace; deleted when the test is over, whatever its outcome.
 pub(crate) struct Fixture {
     pub(crate) kubectl: Kubectl,
-    cluster: Kubectl,
+    pub(crate) cluster: Kubectl,
+    /// Kinds and names of objects without a namespace that go with the test.
+    beside: RefCell<Vec<(&'static str, String)>>,
 }
 
 impl Fixture {
     /// A namespace that enforces the restricted profile, with volumes and a backup of a little sample data in them.
     pub(crate) fn new(test: &str) -> Self {
-        let cluster = Kubectl::from_env().unwrap();
-        let name = format!("e2e-{test}-{:x}", jiff::Timestamp::now().as_millisecond() & 0xff_ffff);
-        cluster.run(&["create", "namespace", &name]).unwrap();
-        cluster.run(&["label", "namespace", &name, "pod-security.kubernetes.io/enforce=restricted"]).unwrap();
-        let fixture = Self { kubectl: cluster.namespace(&name), cluster };
+        let fixture = Self::empty(test);
         fixture.kubectl.apply(&samples::volumes()).unwrap();
         fixture.apply(&samples::small_backup());
         fixture.job_succeeds("backup");
         fixture
+    }
+
+    /// The same without anything in it.
+    pub(crate) fn empty(test: &str) -> Self {
+        let cluster = Kubectl::from_env().unwrap();
+        let name = format!("e2e-{test}-{:x}", jiff::Timestamp::now().as_millisecond() & 0xff_ffff);
+        cluster.run(&["create", "namespace", &name]).unwrap();
+        cluster.run(&["label", "namespace", &name, "pod-security.kubernetes.io/enforce=restricted"]).unwrap();
+        Self { kubectl: cluster.namespace(&name), cluster, beside: RefCell::default() }
+    }
+
+    /// Notes an object without a namespace that is to go with the test.
+    pub(crate) fn beside(&self, kind: &'static str, name: &str) {
+        self.beside.borrow_mut().push((kind, name.to_owned()));
+    }
+
+    /// An Addon with one restore task whose Function runs this image and command, and counts as one of the catalog.
+    pub(crate) fn addon(&self, what: &str, image: &str, command: &[&str]) -> String {
+        let name = format!("{}-{what}", self.kubectl.in_namespace());
+        let metadata = json!({"name": name, "labels": {"backproof.dev/implements": name}});
+        let task = json!({"name": "logical-backup-restore", "function": name, "driver": "Restic", "executor": "Job"});
+        self.apply_all(&[
+            json!({"apiVersion": "addons.kubestash.com/v1alpha1", "kind": "Addon", "metadata": metadata, "spec": {"restoreTasks": [task]}}),
+            json!({"apiVersion": "addons.kubestash.com/v1alpha1", "kind": "Function", "metadata": metadata,
+                "spec": {"image": image, "command": command}}),
+        ]);
+        self.beside("addon.addons.kubestash.com", &name);
+        self.beside("function.addons.kubestash.com", &name);
+        name
     }
 
     /// Applies a manifest, with this suite's owner of repositories.
@@ -88,7 +115,7 @@ impl Fixture {
         let show = |args: &[&str]| self.kubectl.run(args).unwrap_or_else(|error| error.to_string());
         [
             show(&["describe", SESSIONS, session]),
-            show(&["get", RESTORES, "-o", "yaml"]),
+            show(&["get", RESTORES, session, "-o", "yaml", "--ignore-not-found"]),
             show(&["get", "jobs,pods", "-o", "wide"]),
             show(&["get", "events"]),
         ]
@@ -136,7 +163,21 @@ impl Fixture {
         events.iter().map(|event| text(event, "/reason")).collect()
     }
 
-    /// Names of the Leases that are held for targets of this namespace's sessions.
+    /// Targets of this namespace that are locked, by the names of their Leases.
+    pub(crate) fn locked(&self) -> Vec<String> {
+        let leases = self.cluster.namespace("backproof-system").list("leases", &[]).unwrap();
+        let here = format!("{}/", self.kubectl.in_namespace());
+        let held = leases.iter().filter(|lease| text(&lease["metadata"]["annotations"], "/backproof.dev~1holder").starts_with(&here));
+        held.map(|lease| text(lease, "/metadata/name")).collect()
+    }
+
+    /// Whether nothing at all, not even a marker, lies behind a claim.
+    pub(crate) fn never_written(&self, claim: &str) -> bool {
+        let path = self.host_path(claim);
+        std::fs::read_dir(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())).next().is_none()
+    }
+
+    /// Names of the Leases that a session holds.
     pub(crate) fn leases_of(&self, session_uid: &str) -> Vec<String> {
         let leases = self.cluster.namespace("backproof-system").list("leases", &[]).unwrap();
         let held = leases.iter().filter(|lease| text(lease, "/spec/holderIdentity").contains(session_uid));
@@ -149,6 +190,11 @@ impl Drop for Fixture {
         let name = self.kubectl.in_namespace().to_owned();
         if let Err(error) = self.cluster.run(&["delete", "namespace", &name, "--wait=false"]) {
             eprintln!("namespace {name} is left behind: {error}");
+        }
+        for (kind, name) in self.beside.take() {
+            if let Err(error) = self.cluster.run(&["delete", kind, &name, "--ignore-not-found", "--wait=false"]) {
+                eprintln!("{kind} {name} is left behind: {error}");
+            }
         }
     }
 }
@@ -172,7 +218,7 @@ spec:
 pub(crate) fn assert_ended(fixture: &Fixture, session: &Value, phase: &str, verdict: &str, cause: Option<&str>) {
     let came = (session["status"]["phase"].as_str(), session["status"]["verdict"].as_str(), session["status"]["cause"].as_str());
     let name = text(session, "/metadata/name");
-    assert_eq!(came, (Some(phase), Some(verdict), cause), "{session:#}\n{}", fixture.describe(&name));
+    assert_eq!(came, (Some(phase), Some(verdict), cause), "{name}: {:#}\n{}", session["status"], fixture.describe(&name));
 }
 
 /// A text inside an object; empty when absent.

@@ -4,10 +4,18 @@
 
 #![cfg(test)]
 
+mod cases;
+mod causes;
+mod damage;
+mod deletion;
+mod faults;
 mod fixture;
+mod forged;
 mod green;
+mod host;
 mod inconclusive;
 mod life;
 mod red;
 mod refusals;
 mod samples;
+mod schedule;

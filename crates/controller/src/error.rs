@@ -131,7 +131,8 @@ impl Error {
             Self::Api { source, .. } => match code(source) {
                 Some(409) => Class::Conflict,
                 Some(401 | 403) => Class::Forbidden,
-                Some(429 | 500..) | None => Class::Unavailable,
+                // 410: what was read is too old to go on from; reading again is all it takes.
+                Some(410 | 429 | 500..) | None => Class::Unavailable,
                 Some(_) => Class::Refused,
             },
             Self::Connect { .. } => Class::Unavailable,
@@ -243,5 +244,25 @@ mod tests {
         assert_eq!(chain(&error), "cannot list: Expired (410)");
         let io = std::io::Error::other("no route to host");
         assert_eq!(Error::Start { what: "listen".into(), source: io }.chain(), "cannot listen: no route to host");
+    }
+
+    #[test]
+    fn what_passes_by_itself_is_tried_again_soon() {
+        let class = |code: u16| {
+            let status = kube::core::Status::failure("no", "reason").with_code(code).boxed();
+            Error::api("list Addons")(kube::Error::Api(status)).class()
+        };
+        for (code, expected) in [
+            (409, Class::Conflict),
+            (410, Class::Unavailable),
+            (429, Class::Unavailable),
+            (500, Class::Unavailable),
+            (504, Class::Unavailable),
+            (403, Class::Forbidden),
+            (422, Class::Refused),
+        ] {
+            assert_eq!(class(code), expected, "{code}");
+        }
+        assert!(Class::Unavailable.requeue() <= Duration::from_secs(5));
     }
 }

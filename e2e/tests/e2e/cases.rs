@@ -236,7 +236,7 @@ pub(crate) fn merge(into: &mut Value, patch: Value) {
                 }
             }
         }
-        other => *into = other,
+        other @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_)) => *into = other,
     }
 }
 

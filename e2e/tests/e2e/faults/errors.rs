@@ -46,18 +46,22 @@ fn a_fifth_of_all_requests_fails() {
     let calm = proxy.take_log();
     println!("without faults: {} requests, {} writes {:?}", calm.len(), writes(&calm), tally(&calm));
 
-    let mut number = 0_usize;
+    let seed = std::env::var("BACKPROOF_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| u64::from(std::process::id()));
+    println!("BACKPROOF_SEED={seed} repeats these faults");
+    let mut chance = seed;
     proxy.rule(move |request| {
-        number += 1;
-        // Every fifth, with another fault each time: no run of luck, and no rhythm that one kind of request falls into.
-        if number % 5 != 0 {
+        // xorshift: a rhythm would hit the same request of every try.
+        chance ^= chance << 13;
+        chance ^= chance >> 7;
+        chance ^= chance << 17;
+        if chance % 100 >= 22 {
             return Fate::Pass;
         }
-        let step = number / 5;
+        let kind = usize::try_from(chance / 100 % 12).unwrap_or_default();
         match (request.is_watch(), request.is_write()) {
-            (true, _) => Fate::Refuse([410, 429, 500][step % 3]),
-            (false, true) => [Fate::Refuse(409), Fate::Refuse(429), Fate::Refuse(500), Fate::LoseAnswer][step % 4],
-            (false, false) => Fate::Refuse([429, 500, 410][step % 3]),
+            (true, _) => Fate::Refuse([410, 429, 500][kind % 3]),
+            (false, true) => [Fate::Refuse(409), Fate::Refuse(429), Fate::Refuse(500), Fate::LoseAnswer][kind % 4],
+            (false, false) => Fate::Refuse([429, 500, 410][kind % 3]),
         }
     });
     let names = fleet.round("rough");

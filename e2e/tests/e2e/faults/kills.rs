@@ -106,7 +106,7 @@ fn each_write_once(fate: Fate, namespace: String, kills: Arc<AtomicUsize>) -> im
         }
         let times = seen.entry(format!("{} {path}", request.method)).or_default();
         *times += 1;
-        let again = fate == Fate::KillBefore && *times % 2 == 0;
+        let again = fate == Fate::KillBefore && times.is_multiple_of(2);
         if again || *times > MOST {
             return Fate::Pass;
         }

@@ -17,6 +17,7 @@ build_kubernetes() {
 
 build_etcd() { go build -trimpath -ldflags '-s -w' -o "$1" go.etcd.io/etcd/server/v3; }
 build_helm() { go build -trimpath -ldflags '-s -w' -o "$1" helm.sh/helm/v4/cmd/helm; }
+build_health() { go build -trimpath -ldflags '-s -w' -o "$1" .; }
 build_versitygw() { go build -trimpath -ldflags '-s -w' -o "$1" github.com/versity/versitygw/cmd/versitygw; }
 build_fake-gcs-server() { go build -trimpath -ldflags '-s -w' -o "$1" github.com/fsouza/fake-gcs-server; }
 # What Go makes of durations and schedules, for tests that compare ours with it.
@@ -71,6 +72,7 @@ all() {
   tool helm helm
   tool versitygw versitygw
   tool gotruth gotruth
+  tool health ../e2e/health
   tool fake-gcs-server fake-gcs-server
   tool azurite azurite
   tool kubernetes kubernetes

@@ -11,6 +11,7 @@ mod deletion;
 mod faults;
 mod fixture;
 mod forged;
+mod gitops;
 mod green;
 mod host;
 mod inconclusive;

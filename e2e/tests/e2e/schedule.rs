@@ -25,7 +25,7 @@ fn verifier(name: &str, schedule: &str) -> Value {
 }
 
 fn entry(repository: &str, verifier: Option<Value>) -> Value {
-    let mut entry = json!({"name": repository, "backend": "b", "directory": "/", "encryptionSecret": {"name": "encryption-secret"}});
+    let mut entry = json!({"name": repository, "backend": "b", "directory": format!("/{repository}"), "encryptionSecret": {"name": "encryption-secret"}});
     if let Some(verifier) = verifier {
         entry["backupVerifier"] = verifier;
     }

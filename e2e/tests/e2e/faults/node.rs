@@ -74,7 +74,7 @@ impl Drop for Component {
             let _ = std::fs::write(cluster_dir().join("pids").join(self.name), inner_pid(pid));
         }
         self.forget_its_death();
-        await_api(Duration::from_secs(60));
+        await_api(Duration::from_secs(300));
     }
 }
 
@@ -82,7 +82,7 @@ impl Drop for Component {
 pub(super) fn await_api(limit: Duration) {
     let kubectl = Kubectl::from_env().unwrap();
     let start = Instant::now();
-    while kubectl.run(&["get", "--raw", "/readyz", "--request-timeout=2s"]).is_err() {
+    while kubectl.run(&["get", "--raw", "/readyz", "--request-timeout=10s"]).is_err() {
         assert!(start.elapsed() < limit, "the API server is not back after {} s", limit.as_secs());
         std::thread::sleep(Duration::from_millis(200));
     }

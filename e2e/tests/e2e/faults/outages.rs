@@ -8,6 +8,7 @@ use super::{
     fleet::{Fleet, told},
     node::{Component, await_api},
 };
+use crate::fixture::LIMIT;
 
 /// How often the controller's container was started again.
 fn restarts() -> u64 {
@@ -24,7 +25,7 @@ fn survives(test: &str, size: usize, fault: impl FnOnce()) {
     let names = fleet.round("r");
     std::thread::sleep(Duration::from_secs(2));
     fault();
-    await_api(Duration::from_secs(120));
+    await_api(LIMIT);
     fleet.must_end_rightly(&names);
     let again = restarts() - before;
     assert!(again <= 1, "the controller was started {again} times more");
@@ -41,7 +42,7 @@ fn the_api_server_killed_ten_times() {
     survives("server-killed", 20, || {
         for _ in 0..10 {
             server.kill_for(Duration::from_millis(700));
-            await_api(Duration::from_secs(60));
+            await_api(LIMIT);
             std::thread::sleep(Duration::from_secs(2));
         }
     });
@@ -68,7 +69,7 @@ fn etcd_killed_and_started_again() {
     survives("store-killed", 12, || {
         for _ in 0..3 {
             store.kill_for(Duration::from_secs(2));
-            await_api(Duration::from_secs(60));
+            await_api(LIMIT);
             std::thread::sleep(Duration::from_secs(3));
         }
     });

@@ -98,7 +98,7 @@ fn pods_that_are_taken_away() {
             (sleeping("too-late").verifier(json!({"timeout": "10s"})), "DeadlineExceeded"),
             (Case::new("kubelet").pending(), "Evicted"),
             (Case::new("node-lost").pending(), "PodLost"),
-            (Case::new("no-node").pending().verifier(json!({"startTimeout": "5s"})), "Unschedulable"),
+            (Case::new("no-node").pending().verifier(json!({"startTimeout": "20s"})), "Unschedulable"),
         ],
     };
     matrix.run(|| {
@@ -144,7 +144,7 @@ fn jobs_that_cannot_do_their_work() {
     Matrix {
         fixture: &fixture,
         cases: vec![
-            (Case::new("no-image").addon(&missing).verifier(json!({"startTimeout": "20s"})), "ImagePullFailed"),
+            (Case::new("no-image").addon(&missing).verifier(json!({"startTimeout": "60s"})), "ImagePullFailed"),
             (Case::new("silent").addon(&silent), "ExecutorFailed"),
             (Case::new("forger").addon(&forger), "ExecutorFailed"),
             (Case::new("stranger").pod(stranger), "RepositoryNotReadable"),

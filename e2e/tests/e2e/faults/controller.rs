@@ -77,8 +77,25 @@ impl Drop for Stage {
     }
 }
 
+/// The controller of the cluster is away as long as this lives, however the test ends.
+pub(super) struct Away(Kubectl);
+
+impl Away {
+    pub(super) fn new() -> Self {
+        let away = Self(Kubectl::from_env().unwrap().namespace("backproof-system"));
+        scale(&away.0, 0);
+        away
+    }
+}
+
+impl Drop for Away {
+    fn drop(&mut self) {
+        scale(&self.0, 1);
+    }
+}
+
 /// Scales the controller's Deployment and waits until that is so.
-pub(super) fn scale(system: &Kubectl, replicas: u32) {
+fn scale(system: &Kubectl, replicas: u32) {
     system.run(&["scale", "deployment", NAME, &format!("--replicas={replicas}")]).unwrap();
     wait::quietly(&format!("{replicas} controllers"), LIMIT, || {
         let pods = system.list("pods", &["-l", "app.kubernetes.io/component=controller"])?;

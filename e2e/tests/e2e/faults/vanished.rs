@@ -3,7 +3,7 @@
 use backproof_e2e::wait;
 use serde_json::json;
 
-use super::controller::scale;
+use super::controller::Away;
 use crate::{
     cases::{Case, runs},
     fixture::{Fixture, LIMIT, SNAPSHOTS, assert_ended, text},
@@ -20,11 +20,10 @@ fn a_job_reaped_while_nobody_looked() {
     fixture.start(&[Case::new("reaped").addon(&napper)]);
     let pod = fixture.pod_of("reaped", runs);
     let job = text(&pod, "/metadata/ownerReferences/0/name");
-    let system = fixture.cluster.namespace("backproof-system");
-    scale(&system, 0);
+    let away = Away::new();
     fixture.kubectl.run(&["patch", "job", &job, "--type=merge", "-p", r#"{"spec":{"ttlSecondsAfterFinished":0}}"#]).unwrap();
     wait::quietly("the Job to be reaped", LIMIT, || Ok(fixture.kubectl.find("job", &job)?.is_none().then_some(()))).unwrap();
-    scale(&system, 1);
+    drop(away);
     assert_ended(&fixture, &fixture.ended("reaped"), "Failed", "Inconclusive", Some("JobDeleted"));
 }
 

@@ -129,6 +129,9 @@ fn nothing_runs_on(fixture: &Fixture) {
 fn jobs_that_cannot_do_their_work() {
     let fixture = world("jobs");
     let missing = fixture.addon("no-image", "localhost/backproof/no-such-image:dev", &["/bin/true"]);
+    // A Repository of its own: one whose image cannot be had is held back, and the others would wait with it.
+    fixture.apply_all(&[repository("aside", "local", "")]);
+    fixture.snapshot_of("aside");
     let silent = fixture.addon("silent", RESTIC, &["/bin/true"]);
     let forger = fixture.addon("forger", RESTIC, &["/bin/sh", "-c", FORGED_REPORT]);
     let stranger = json!({"securityContext": {"runAsUser": 20_002, "runAsGroup": 20_002, "fsGroup": 20_002}});
@@ -144,7 +147,7 @@ fn jobs_that_cannot_do_their_work() {
     Matrix {
         fixture: &fixture,
         cases: vec![
-            (Case::new("no-image").addon(&missing).verifier(json!({"startTimeout": "60s"})), "ImagePullFailed"),
+            (Case::new("no-image").on("aside", "local").addon(&missing).verifier(json!({"startTimeout": "60s"})), "ImagePullFailed"),
             (Case::new("silent").addon(&silent), "ExecutorFailed"),
             (Case::new("forger").addon(&forger), "ExecutorFailed"),
             (Case::new("stranger").pod(stranger), "RepositoryNotReadable"),

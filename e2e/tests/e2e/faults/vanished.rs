@@ -42,7 +42,7 @@ fn a_secret_deleted_and_put_back() {
     assert_eq!(text(&fixture.kubectl.get(SNAPSHOTS, &snapshot).unwrap(), "/status/verificationStatus"), "NotVerified");
     fixture.apply_all(&[secret]);
     // A retry finds it again; nobody has to do anything else.
-    wait::quietly("the Snapshot to be proven by a retry", LIMIT, || {
+    wait::quietly("the Snapshot to be proven by a retry, when its Repository is asked again", 2 * LIMIT, || {
         let status = text(&fixture.kubectl.get(SNAPSHOTS, &snapshot)?, "/status/verificationStatus");
         Ok((status == "Verified").then_some(()))
     })

@@ -148,10 +148,11 @@ impl<'a> Writer<'a> {
             None => self.create(number)?,
         };
         let mut at = 0;
+        let mut holes = false;
         while at < plain.len() {
             let zeros = hole(&plain[at..]);
             if zeros > 0 {
-                self.mark(number, HOLES);
+                holes = true;
                 at += zeros;
                 continue;
             }
@@ -163,6 +164,13 @@ impl<'a> Writer<'a> {
                     Err(Errno::INTR) => {}
                     Err(errno) => return Err(errno),
                 }
+            }
+        }
+        if holes {
+            self.mark(number, HOLES);
+            if self.stretches.is_early(number) {
+                // It is read back before it is finished, and must not end before its holes then.
+                rustix::fs::ftruncate(&file, self.plan.entry(number).size)?;
             }
         }
         self.stretches.written(number, offset);

@@ -63,6 +63,11 @@ impl Stretches {
         Self { mode, long, written: Queue::default() }
     }
 
+    /// Whether parts of a file are handed over before it is finished.
+    pub(crate) fn is_early(&self, number: u32) -> bool {
+        self.long.contains_key(&number)
+    }
+
     /// A blob of a file was written at `offset`.
     pub(crate) fn written(&self, number: u32, offset: u64) {
         let Some(parts) = self.long.get(&number) else { return };

@@ -5,6 +5,7 @@
 //! the value that started it.
 
 mod certificates;
+pub mod memory;
 mod process;
 
 use std::{

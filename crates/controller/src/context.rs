@@ -9,7 +9,7 @@ use kube::{Client, client::ClientBuilder};
 use prometheus_client::registry::Registry;
 
 use crate::{
-    Config, Error,
+    Clock, Config, Error,
     events::Events,
     leader::{Leading, OnlyWhileLeading},
     metrics::Metrics,
@@ -25,6 +25,8 @@ pub struct Context {
     pub leading: Leading,
     /// Settings.
     pub config: Config,
+    /// What time it is.
+    pub clock: Clock,
     /// Where events go.
     pub events: Events,
     /// What is counted.
@@ -108,11 +110,11 @@ impl Context {
     }
 
     /// A context around its clients.
-    fn new(client: Client, unbound: Client, leading: Leading, config: Config) -> Self {
+    pub(crate) fn new(client: Client, unbound: Client, leading: Leading, config: Config) -> Self {
         let mut registry = Registry::with_prefix("backproof");
         let metrics = Metrics::register(&mut registry);
         let (registry, ready) = (Mutex::new(registry), Readiness::default());
-        Self { events: Events::new(client.clone()), client, unbound, leading, config, metrics, registry, ready }
+        Self { events: Events::new(client.clone()), client, unbound, leading, config, clock: Clock::default(), metrics, registry, ready }
     }
 }
 

@@ -115,7 +115,11 @@ pub async fn release(context: &Context, name: &str, own_uid: &str) -> Result<(),
 
 /// Removes a lock whose holder is gone, exactly as it was read.
 pub async fn evict(context: &Context, held: &Held) -> Result<(), Error> {
-    remove(context, &held.lease, Some(held.uid.clone()), Some(held.version.clone())).await
+    match remove(context, &held.lease, Some(held.uid.clone()), Some(held.version.clone())).await {
+        // Taken by another one meanwhile: it is not this holder's any more.
+        Err(error) if error.is_conflict() => Ok(()),
+        outcome => outcome,
+    }
 }
 
 /// Every lock there is, with its holder.
@@ -130,8 +134,7 @@ async fn remove(context: &Context, name: &str, uid: Option<String>, version: Opt
     let exactly = DeleteParams::background().preconditions(Preconditions { uid, resource_version: version });
     match api(context).delete(name, &exactly).await {
         Ok(_) => Ok(()),
-        // Gone, or taken by another one meanwhile: either way it is not ours to remove any more.
-        Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
         Err(error) => Err(Error::api(format!("delete Lease {}/{name}", context.config.namespace))(error)),
     }
 }

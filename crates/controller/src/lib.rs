@@ -7,10 +7,13 @@
 #![cfg_attr(test, recursion_limit = "256")]
 
 mod cache;
+pub mod clock;
 pub mod config;
 pub mod context;
 pub mod error;
 pub mod events;
+#[cfg(test)]
+mod exploration;
 mod failure;
 mod fate;
 mod hold;
@@ -33,6 +36,7 @@ use std::{future::Future, sync::Arc};
 
 use tokio::task::JoinSet;
 
+pub use clock::Clock;
 pub use config::Config;
 pub use context::{Context, Part};
 pub use error::Error;

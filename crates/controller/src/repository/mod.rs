@@ -185,7 +185,7 @@ impl Discovery {
     }
 
     async fn serve(&self, repository: &Repository) -> Result<Again, Error> {
-        let now = Timestamp::now();
+        let now = self.context.clock.now();
         let observed = self.observe(repository, now).await?;
         let decision = decide::decide(&observed, now);
         let outcome = self.apply(repository, &decision).await;

@@ -310,11 +310,18 @@ impl Run<'_> {
     }
 }
 
-/// Jobs of a closed restore that would still write to the target: recorded, there, and not finished.
+/// Jobs of a closed restore that must not stay: recorded ones that are not finished, as they would still write to the target,
+/// and ours that wait for ever, as they were made before a crash and never came to be recorded.
 fn leftovers(status: &RestoreSessionStatus, observed: &Observed) -> Vec<Effect> {
     let recorded = |job: &&Job| status.jobs.iter().any(|pinned| job.uid().as_ref() == Some(&pinned.object.uid));
+    let session = observed.owner.as_ref().and_then(|owner| owner.session.uid());
+    let wipes = |job: &Job| status.wipe.as_ref().is_some_and(|wipe| job.uid().as_ref() == Some(&wipe.job.uid));
+    let ours = |job: &Job| session.is_some() && job.labels().get(labels::SESSION_UID) == session.as_ref();
+    let began = |job: &Job| job.status.as_ref().is_some_and(|status| status.start_time.is_some());
+    let forgotten = |job: &&Job| is_suspended(job) && !began(job) && ours(job) && !wipes(job);
     let open = |job: &&Job| !fate::is_finished(job) && job.metadata.deletion_timestamp.is_none();
-    let mut left: Vec<Effect> = observed.jobs.iter().filter(recorded).filter(open).map(|job| Effect::Delete(pinned(job))).collect();
+    let mut left: Vec<Effect> =
+        observed.jobs.iter().filter(|job| recorded(job) || forgotten(job)).filter(open).map(|job| Effect::Delete(pinned(job))).collect();
     left.extend(wipe::leftover(status, observed));
     left
 }

@@ -8,6 +8,8 @@
 mod apply;
 pub(crate) mod copies;
 mod decide;
+#[cfg(test)]
+pub(crate) mod explored;
 mod job;
 mod judge;
 mod known;
@@ -33,7 +35,6 @@ use std::{
 
 use backproof_api::{RestoreSession, kept, labels};
 use futures::{Stream, StreamExt as _, TryStreamExt as _, future, stream};
-use jiff::Timestamp;
 use k8s_openapi::api::{
     batch::v1::Job,
     core::v1::{EnvVar, Pod},
@@ -173,7 +174,7 @@ impl World {
         let installation = Installation { config: &self.context.config, proxies: &self.proxies };
         for _ in 0..PASSES {
             let observed = self.sources.observe(restore.clone(), &mut recent).await?;
-            let Some(decision) = decide::decide(&observed, installation, Timestamp::now()) else {
+            let Some(decision) = decide::decide(&observed, installation, self.context.clock.now()) else {
                 self.forget(&restore);
                 return Ok(Action::await_change());
             };

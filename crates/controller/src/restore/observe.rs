@@ -74,7 +74,7 @@ impl Sources {
         self.owners().remove(&restore.uid().unwrap_or_default());
     }
 
-    fn owners(&self) -> std::sync::MutexGuard<'_, HashMap<String, Owner>> {
+    pub(super) fn owners(&self) -> std::sync::MutexGuard<'_, HashMap<String, Owner>> {
         // Each entry is whole at any time, so a panic elsewhere leaves nothing half done.
         self.owners.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -8,7 +8,6 @@ use std::{
 
 use backproof_api::{BackupStorage, BackupVerificationSession, Repository, RestoreSession};
 use futures::channel::mpsc::UnboundedSender;
-use jiff::Timestamp;
 use kube::{
     ResourceExt as _,
     core::DeserializeGuard,
@@ -53,15 +52,15 @@ type Waiting<K> = Mutex<HashMap<K, HashSet<ObjectRef<Watched>>>>;
 /// What this process remembers; nothing here is needed for a right decision, only to make it sooner or to say it once.
 pub(super) struct Memory {
     /// Locks held, by session UID.
-    held: Mutex<HashMap<String, String>>,
+    pub(super) held: Mutex<HashMap<String, String>>,
     /// Who waits for which lock.
-    waiting: Waiting<String>,
+    pub(super) waiting: Waiting<String>,
     /// What was told once.
-    told: Mutex<HashSet<(String, String)>>,
+    pub(super) told: Mutex<HashSet<(String, String)>>,
     /// Failures in a row, by session UID.
-    failures: Mutex<HashMap<String, u32>>,
+    pub(super) failures: Mutex<HashMap<String, u32>>,
     /// Who waits for a Repository that is held off, by namespace and name.
-    held_off: Waiting<(String, String)>,
+    pub(super) held_off: Waiting<(String, String)>,
     /// How many run at once.
     pub(super) slots: Slots,
     nudges: UnboundedSender<ObjectRef<Watched>>,
@@ -112,7 +111,7 @@ impl Driver {
         let mut session = Arc::new(session);
         let mut carried = Carried::default();
         for _ in 0..ROUNDS {
-            let now = Timestamp::now();
+            let now = self.context.clock.now();
             let observed = self.observe(session.clone(), &carried, now).await?;
             carried.references.clone_from(&observed.references);
             let decision = decide(&observed, now);
@@ -175,9 +174,14 @@ impl Memory {
         let _ = self.nudges.unbounded_send(session);
     }
 
-    /// Notes that a session has a lock.
+    /// Notes that a session has a lock, or may have it.
     pub(super) fn took(&self, session_uid: &str, lease: &str) {
         lock(&self.held).insert(session_uid.to_owned(), lease.to_owned());
+    }
+
+    /// Notes that somebody else has the lock a session asked for.
+    pub(super) fn has_not(&self, session_uid: &str) {
+        lock(&self.held).remove(session_uid);
     }
 
     /// Whether a session may still have a lock.
@@ -246,7 +250,7 @@ impl Memory {
 }
 
 /// A poisoned lock holds plain data all the same.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

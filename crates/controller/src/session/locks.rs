@@ -31,12 +31,12 @@ impl Driver {
         if let Err(running) = self.memory.slots.enter(&own.uid, history::order(session), reference.clone(), lives) {
             return Ok(Lock::Full(running));
         }
+        // Before it is asked for: should the answer be lost, the lock is given back all the same.
+        self.memory.took(&own.uid, &lease);
         match lease::acquire(&self.context, &run.verifier.target, &own, now).await? {
-            Lock::Mine => {
-                self.memory.took(&own.uid, &lease);
-                Ok(Lock::Mine)
-            }
+            Lock::Mine => Ok(Lock::Mine),
             Lock::Held(mut held) => {
+                self.memory.has_not(&own.uid);
                 self.memory.leaves(&own.uid);
                 self.memory.waits(reference, &lease);
                 held.alive = self.is_alive(&held.holder).await?;
@@ -60,7 +60,7 @@ impl Driver {
         Ok(match found.filter(|found| found.uid().as_deref() == Some(holder.uid.as_str())) {
             None => false,
             Some(guarded) => match guarded.0 {
-                Ok(session) => may_run(&as_meant(session), Timestamp::now()),
+                Ok(session) => may_run(&as_meant(session), self.context.clock.now()),
                 // What cannot be read may still run.
                 Err(_) => true,
             },
@@ -108,7 +108,7 @@ impl Driver {
 
     /// Once after the start: finished sessions that still hold a lock are looked at again, locks without a session are removed.
     pub(super) async fn sweep(self: &Arc<Self>) {
-        if let Err(error) = self.swept(Timestamp::now()).await {
+        if let Err(error) = self.swept(self.context.clock.now()).await {
             tracing::warn!(error = error.chain(), "cannot look through the target locks; whoever waits for one looks by itself");
         }
     }

@@ -12,6 +12,8 @@ mod deleting;
 mod discovery;
 mod done;
 mod driver;
+#[cfg(test)]
+pub(crate) mod explored;
 mod history;
 mod judge;
 mod locks;
@@ -146,7 +148,7 @@ pub async fn run(context: Arc<Context>, shutdown: Shutdown) -> Result<(), Error>
 }
 
 /// The session a RestoreSession belongs to.
-fn owner(restore: &DeserializeGuard<RestoreSession>) -> Option<ObjectRef<Watched>> {
+fn owner<K: kube::Resource>(restore: &K) -> Option<ObjectRef<Watched>> {
     let owner =
         restore.owner_references().iter().find(|owner| owner.kind == "BackupVerificationSession" && owner.controller == Some(true))?;
     Some(ObjectRef::new(&owner.name).within(&restore.namespace()?))

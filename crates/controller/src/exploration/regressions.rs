@@ -1,0 +1,47 @@
+//! Schedules that once broke a promise.
+
+use super::{
+    choice,
+    engine::{Engine, roomy},
+    scenario, search,
+};
+
+/// What went wrong, in which scenario, by which schedule.
+const ONCE_BROKEN: &[(&str, &str, &str)] = &[
+    (
+        "a Job made before a crash, and not needed any more afterwards, stayed suspended for ever",
+        "one",
+        "session:one restore:one!die!1 outside:delete-snapshot",
+    ),
+    (
+        "a session that had the lock, but not the answer to its asking for it, kept it when it ended before it asked again",
+        "parts",
+        "session:one!lose!3 jump:7200",
+    ),
+    (
+        "a suspended Job was left in the same way when the answer to its making was lost",
+        "one",
+        "session:one restore:one!lose!1 outside:replace-snapshot",
+    ),
+    (
+        "a lock that was not given back because of a conflict was forgotten",
+        "replace",
+        "session:two restore:two cluster:start:two-pod-3dd40a8d tick cluster:expire:two-pod-3dd40a8d cluster:kill:two-pod-3dd40a8d-6141 \
+         restore:two session:two!refuse!4!409",
+    ),
+];
+
+#[test]
+fn what_once_broke_holds() {
+    roomy(all_hold);
+}
+
+fn all_hold() {
+    let engine = Engine::new();
+    for (what, name, line) in ONCE_BROKEN {
+        let schedule = choice::parse(line).unwrap();
+        if let Err((path, broken)) = search::replay(&engine, &scenario::named(name).unwrap(), &schedule) {
+            panic!("{what}: {}\nby {}", broken.join("\n"), choice::line(&path));
+        }
+    }
+}

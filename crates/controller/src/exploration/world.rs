@@ -1,0 +1,259 @@
+//! One state: the API's objects, what the caches know of them, what the process remembers, and when it looks again.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, hash_map::DefaultHasher},
+    fmt,
+    hash::{Hash as _, Hasher as _},
+    sync::Arc,
+};
+
+use backproof_testing::memory::{Change, Key, Object, Store};
+use k8s_openapi::api::core::v1::Pod;
+use kube::core::PartialObjectMeta;
+
+use super::{choice::Choice, truth::Truth};
+use crate::{restore, session};
+
+/// One object to reconcile, by the reconciler and the object's name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Work {
+    Session(String),
+    Restore(String),
+}
+
+impl fmt::Display for Work {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Session(name) => write!(f, "session:{name}"),
+            Self::Restore(name) => write!(f, "restore:{name}"),
+        }
+    }
+}
+
+/// The watches, each with a cache behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Watch {
+    /// The session reconciler's sessions.
+    Sessions,
+    /// The session reconciler's RestoreSessions.
+    Answers,
+    /// The restore reconciler's RestoreSessions.
+    Restores,
+    /// The restore reconciler's Jobs.
+    Jobs,
+    /// The restore reconciler's pods.
+    Pods,
+}
+
+impl Watch {
+    pub(super) const ALL: [Self; 5] = [Self::Sessions, Self::Answers, Self::Restores, Self::Jobs, Self::Pods];
+
+    pub(super) fn kind(self) -> &'static str {
+        match self {
+            Self::Sessions => "BackupVerificationSession",
+            Self::Answers | Self::Restores => "RestoreSession",
+            Self::Jobs => "Job",
+            Self::Pods => "Pod",
+        }
+    }
+
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Sessions => "sessions",
+            Self::Answers => "answers",
+            Self::Restores => "restores",
+            Self::Jobs => "jobs",
+            Self::Pods => "pods",
+        }
+    }
+
+    /// Whether the watch selects this object.
+    fn takes(self, object: &Object) -> bool {
+        use backproof_api::labels;
+        match self {
+            Self::Sessions | Self::Restores => true,
+            Self::Answers => !object.label(labels::SESSION_UID).is_empty(),
+            Self::Jobs | Self::Pods => object.label(labels::COMPONENT) == labels::COMPONENT_RESTORE,
+        }
+    }
+}
+
+/// What one watch has delivered, and what it has not yet.
+#[derive(Clone, Debug, Default)]
+pub(super) struct View {
+    pub(super) known: BTreeMap<Arc<Key>, Arc<Object>>,
+    /// Versions still under way; `None` for one that is gone.
+    pub(super) under_way: Vec<(Arc<Key>, Option<Arc<Object>>)>,
+    /// Whether it waits to be let through.
+    pub(super) late: bool,
+}
+
+/// One state.
+#[derive(Clone)]
+pub(super) struct World {
+    pub(super) store: Store,
+    pub(super) views: [View; 5],
+    pub(super) sessions: session::explored::Remembered,
+    pub(super) restores: restore::explored::Remembered,
+    /// When each object is looked at again; by the cluster's clock, which never jumps.
+    pub(super) due: BTreeMap<Work, i64>,
+    /// The controller's clock minus the cluster's.
+    pub(super) skew: i64,
+    /// Pods whose node is gone: nothing ends them.
+    pub(super) stuck: BTreeSet<String>,
+    /// How much went wrong so far.
+    pub(super) faults: u32,
+    pub(super) truth: Arc<Truth>,
+    pub(super) trail: Option<Arc<Trail>>,
+}
+
+/// How a state was reached.
+pub(super) struct Trail {
+    choice: Choice,
+    before: Option<Arc<Trail>>,
+}
+
+impl World {
+    /// A world whose caches are full and whose process has just started.
+    pub(super) fn new(mut store: Store, truth: Truth) -> Self {
+        store.log.clear();
+        let mut world = Self {
+            store,
+            views: Default::default(),
+            sessions: session::explored::Remembered::default(),
+            restores: restore::explored::Remembered::default(),
+            due: BTreeMap::new(),
+            skew: 0,
+            stuck: BTreeSet::new(),
+            faults: 0,
+            truth: Arc::new(truth),
+            trail: None,
+        };
+        world.restart();
+        world
+    }
+
+    /// The process starts: no memory, full caches, everything is looked at once.
+    pub(super) fn restart(&mut self) {
+        self.sessions = session::explored::Remembered::default();
+        self.restores = restore::explored::Remembered::default();
+        self.due.clear();
+        for watch in Watch::ALL {
+            let view = &mut self.views[watch as usize];
+            *view = View::default();
+            let taken = self.store.all(watch.kind()).filter(|(_, object)| watch.takes(object));
+            view.known.extend(taken.map(|(key, object)| (key.clone(), object.clone())));
+            let woken: Vec<Work> = view.known.iter().filter_map(|(key, object)| woken(watch, key, object)).collect();
+            woken.into_iter().for_each(|work| self.wake(work));
+        }
+    }
+
+    /// The time of the cluster.
+    pub(super) fn now(&self) -> i64 {
+        self.store.now
+    }
+
+    pub(super) fn wake(&mut self, work: Work) {
+        let now = self.now();
+        self.due.entry(work).and_modify(|at| *at = (*at).min(now)).or_insert(now);
+    }
+
+    /// Hands changes to the watches; those that are not late deliver at once.
+    pub(super) fn tell(&mut self, changes: &[Change]) {
+        for change in changes {
+            for watch in Watch::ALL.into_iter().filter(|watch| watch.kind() == change.key.kind.name) {
+                let version = change.after.clone().filter(|after| watch.takes(after));
+                self.views[watch as usize].under_way.push((change.key.clone(), version));
+            }
+        }
+        for watch in Watch::ALL {
+            if !self.views[watch as usize].late {
+                self.deliver(watch, usize::MAX);
+            }
+        }
+    }
+
+    /// Delivers the first `most` versions that are under way.
+    pub(super) fn deliver(&mut self, watch: Watch, most: usize) {
+        let view = &mut self.views[watch as usize];
+        let most = most.min(view.under_way.len());
+        let now: Vec<_> = view.under_way.drain(..most).collect();
+        let mut all = Vec::new();
+        for (key, version) in now {
+            let before = match version {
+                Some(version) => view.known.insert(key.clone(), version),
+                None => view.known.remove(&key),
+            };
+            let object = view.known.get(&key).cloned().or(before);
+            all.extend(object.and_then(|object| woken(watch, &key, &object)));
+        }
+        all.into_iter().for_each(|work| self.wake(work));
+    }
+
+    /// What is to be looked at now, in order.
+    pub(super) fn pending(&self) -> Vec<Work> {
+        self.due.iter().filter(|(_, at)| **at <= self.now()).map(|(work, _)| work.clone()).collect()
+    }
+
+    /// How this state was reached.
+    pub(super) fn path(&self) -> Vec<Choice> {
+        let mut path = Vec::new();
+        let mut at = self.trail.as_ref();
+        while let Some(trail) = at {
+            path.push(trail.choice.clone());
+            at = trail.before.as_ref();
+        }
+        path.reverse();
+        path
+    }
+
+    pub(super) fn went(&mut self, choice: Choice) {
+        self.trail = Some(Arc::new(Trail { choice, before: self.trail.take() }));
+    }
+
+    /// A hash of everything that decides what may happen next.
+    pub(super) fn digest(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        (self.store.digest(), self.store.now, self.skew, &self.sessions, &self.due, &self.stuck).hash(&mut hasher);
+        for view in &self.views {
+            view.late.hash(&mut hasher);
+            let under_way: Vec<_> =
+                view.under_way.iter().map(|(key, object)| (key, object.as_ref().map(|object| object.digest()))).collect();
+            under_way.hash(&mut hasher);
+            if view.late {
+                for (key, object) in &view.known {
+                    let live = self.store.get(key).is_some_and(|live| Arc::ptr_eq(live, object));
+                    (key, live, object.digest()).hash(&mut hasher);
+                }
+            }
+        }
+        let cached = &self.views[Watch::Restores as usize].known;
+        let version = |uid: &str| cached.values().find(|object| object.uid() == uid).map(|object| object.version().to_owned());
+        self.restores.digest(version).hash(&mut hasher);
+        self.truth.digest().hash(&mut hasher);
+        hasher.finish()
+    }
+}
+
+/// What a change of an object wakes, by the reconcilers' own rules.
+fn woken(watch: Watch, key: &Key, object: &Object) -> Option<Work> {
+    match watch {
+        Watch::Sessions => Some(Work::Session(key.name.clone())),
+        Watch::Answers => session::explored::woken_by(&Head::of(object)).map(Work::Session),
+        Watch::Restores => Some(Work::Restore(key.name.clone())),
+        Watch::Jobs | Watch::Pods => restore::explored::woken_by(&Head::of(object)).map(Work::Restore),
+    }
+}
+
+/// An object's metadata, which is all that decides what it wakes.
+type Head = PartialObjectMeta<Pod>;
+
+trait Read {
+    fn of(object: &Object) -> Self;
+}
+
+impl Read for Head {
+    fn of(object: &Object) -> Self {
+        Self { metadata: serde_json::from_value(object.at("/metadata").clone()).unwrap(), ..Self::default() }
+    }
+}

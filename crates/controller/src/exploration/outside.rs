@@ -54,9 +54,9 @@ pub(super) enum Edit {
     /// Starts a Job by hand.
     StartJobs,
     /// Edits the spec of a RestoreSession.
-    EditRestore(String),
+    AlterRestore(String),
     /// Edits the spec of a session.
-    EditSession(String),
+    AlterSession(String),
 }
 
 impl Edit {
@@ -94,8 +94,8 @@ impl Edit {
             Self::ForgeJob(name()),
             Self::ForgeLabelledJob(name()),
             Self::ForgeAnnotation(name()),
-            Self::EditRestore(name()),
-            Self::EditSession(name()),
+            Self::AlterRestore(name()),
+            Self::AlterSession(name()),
         ]
     }
 }
@@ -124,8 +124,8 @@ impl fmt::Display for Edit {
             Self::ForgePod => ("forge-pod", ""),
             Self::ForgeAnnotation(name) => ("forge-annotation", name.as_str()),
             Self::StartJobs => ("start-jobs", ""),
-            Self::EditRestore(name) => ("edit-restore", name.as_str()),
-            Self::EditSession(name) => ("edit-session", name.as_str()),
+            Self::AlterRestore(name) => ("edit-restore", name.as_str()),
+            Self::AlterSession(name) => ("edit-session", name.as_str()),
         };
         if name.is_empty() { f.write_str(word) } else { write!(f, "{word}:{name}") }
     }
@@ -202,10 +202,10 @@ pub(super) fn perform(world: &mut World, edit: &Edit) -> Option<()> {
             suspended.then_some(())?;
             world.store.update(by, key, |job| job["spec"]["suspend"] = false.into()).ok().map(drop)
         }),
-        Edit::EditRestore(name) => {
+        Edit::AlterRestore(name) => {
             store.update(by, &key("RestoreSession", name), |restore| restore["spec"]["restoreTimeout"] = "1s".into()).ok().map(drop)
         }
-        Edit::EditSession(name) => store
+        Edit::AlterSession(name) => store
             .update(by, &key("BackupVerificationSession", name), |session| session["spec"]["snapshot"] = "another".into())
             .ok()
             .map(drop),

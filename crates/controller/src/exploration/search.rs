@@ -231,7 +231,7 @@ impl Shared<'_> {
         match settle(engine, world, &self.settled) {
             Ok(Some(end)) => lock(&self.steps).extend(end.truth.steps.iter().copied()),
             Ok(None) => {}
-            Err((_, broken)) => self.fail(world, broken),
+            Err(broken) => self.fail(world, broken),
         }
     }
 
@@ -321,7 +321,7 @@ pub(super) fn replay(engine: &Engine, scenario: &Scenario, schedule: &[Choice]) 
     }
     match settle(engine, &world, &Settled::default()) {
         Ok(end) => Ok(end.unwrap_or(world)),
-        Err((_, broken)) => Err((world.path(), broken)),
+        Err(broken) => Err((world.path(), broken)),
     }
 }
 

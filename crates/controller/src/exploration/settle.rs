@@ -39,8 +39,8 @@ impl Settled {
     }
 }
 
-/// Lets everything come to its end; what was broken on the way, with the world in which it was.
-pub(super) fn settle(engine: &Engine, world: &World, settled: &Settled) -> Result<Option<World>, (World, Vec<String>)> {
+/// Lets everything come to its end; what was broken on the way.
+pub(super) fn settle(engine: &Engine, world: &World, settled: &Settled) -> Result<Option<World>, Vec<String>> {
     let mut world = world.clone();
     for watch in Watch::ALL {
         world.views[watch as usize].late = false;
@@ -57,15 +57,15 @@ pub(super) fn settle(engine: &Engine, world: &World, settled: &Settled) -> Resul
         path.push(digest);
         let late = overdue(&world, calm);
         if !late.is_empty() {
-            return Err((world, late));
+            return Err(late);
         }
         let Some(choice) = natural(&world) else { break };
         let before = world.store.digest();
         let next = engine.step(&world, &choice).unwrap_or_else(|| panic!("{choice} was possible a moment ago"));
-        world = next.world;
         if !next.broken.is_empty() {
-            return Err((world, next.broken));
+            return Err(next.broken);
         }
+        world = next.world;
         idle = if world.store.digest() == before { idle + 1 } else { 0 };
         if idle > IDLE && open(&world).next().is_none() {
             break;
@@ -78,7 +78,7 @@ pub(super) fn settle(engine: &Engine, world: &World, settled: &Settled) -> Resul
         settled.learn(path);
         Ok(Some(world))
     } else {
-        Err((world, broken))
+        Err(broken)
     }
 }
 

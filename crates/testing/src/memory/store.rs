@@ -217,7 +217,8 @@ impl Store {
             Propagation::Orphan => self.orphan(by, old.uid()),
         }
         let bound = new["metadata"]["finalizers"].as_array().is_some_and(|all| !all.is_empty());
-        if !bound && !(key.kind.name == "Pod" && runs(&old)) {
+        let running = key.kind.name == "Pod" && runs(&old);
+        if !bound && !running {
             self.remove(by, &key);
             return Ok(());
         }

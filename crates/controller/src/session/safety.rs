@@ -2,10 +2,9 @@
 
 use backproof_api::{
     BackupStorage, BackupVerifier, Cause, Function, Repository, Snapshot, Task,
-    shared::{AddonInfo, FlatPodSpec, FromNamespaces, TypedObjectReference, Volume, Wire},
-    validate::{Invoker, RepositoryEntry, target_is_source},
+    shared::{FromNamespaces, TypedObjectReference, Wire},
+    validate::{Invoker, RepositoryEntry, target_is_source, unsafe_container, unsafe_settings},
 };
-use k8s_openapi::api::core::v1::{PodSecurityContext, SecurityContext};
 
 use super::{
     observed::{Claim, Settings},
@@ -158,28 +157,14 @@ pub(super) fn pod_settings(
     if settings.unsafe_namespaces.iter().any(|allowed| allowed == namespace) {
         return Ok(());
     }
-    let mut unsafe_ones = Vec::new();
-    let spec = &verifier.spec;
-    let info = spec.restore_option.as_ref().and_then(|option| option.addon_info.clone()).unwrap_or_default();
-    of_addon_info(&info, &mut unsafe_ones);
-    volumes("spec.volumes", &spec.volumes, &mut unsafe_ones);
-    if let Some(runtime) = &spec.runtime_settings {
-        let pod = runtime.pod.clone().unwrap_or_default();
-        if !pod.node_name.is_empty() {
-            unsafe_ones.push("spec.runtimeSettings.pod.nodeName".to_owned());
-        }
-        pod_context("spec.runtimeSettings.pod.securityContext", pod.security_context.as_ref(), &mut unsafe_ones);
-        let container = runtime.container.as_ref().and_then(|container| container.security_context.as_ref());
-        container_context("spec.runtimeSettings.container.securityContext", container, &mut unsafe_ones);
-    }
-    refuse_unsafe(&format!("BackupVerifier {}", path(verifier)), namespace, &unsafe_ones)?;
+    refuse_unsafe(&format!("BackupVerifier {}", path(verifier)), namespace, &unsafe_settings(verifier))?;
     let from_templates =
         task.volume_template.iter().filter(|template| template.source.as_ref().is_some_and(|source| source.source.host_path.is_some()));
     let unsafe_templates: Vec<_> = from_templates.map(|template| format!("volumeTemplate {} (hostPath)", template.name)).collect();
     refuse_unsafe(&format!("restore task {}", task.name), namespace, &unsafe_templates)?;
     let mut of_function = Vec::new();
     let context = function.spec.runtime_settings.as_ref().and_then(|settings| settings.security_context.as_ref());
-    container_context("spec.runtimeSettings.securityContext", context, &mut of_function);
+    unsafe_container("spec.runtimeSettings.securityContext", context, &mut of_function);
     refuse_unsafe(&format!("Function {}", path(function)), namespace, &of_function)
 }
 
@@ -194,72 +179,4 @@ fn refuse_unsafe(what: &str, namespace: &str, settings: &[String]) -> Result<(),
             settings.join(", ")
         ),
     ))
-}
-
-fn of_addon_info(info: &AddonInfo, found: &mut Vec<String>) {
-    let at = "spec.restoreOption.addonInfo";
-    container_context(
-        &format!("{at}.containerRuntimeSettings.securityContext"),
-        info.container_runtime_settings.as_ref().and_then(|settings| settings.security_context.as_ref()),
-        found,
-    );
-    if let Some(pod) = info.job_template.as_ref().and_then(|template| template.spec.as_ref()) {
-        of_pod(&format!("{at}.jobTemplate.spec"), pod, found);
-    }
-    for task in &info.tasks {
-        let place = format!("{at}.tasks[{}]", task.name);
-        if let Some(target) = &task.target_volumes {
-            volumes(&format!("{place}.targetVolumes.volumes"), &target.volumes, found);
-        }
-        for volume in
-            task.addon_volumes.iter().filter(|volume| volume.source.as_ref().is_some_and(|source| source.source.host_path.is_some()))
-        {
-            found.push(format!("{place}.addonVolumes[{}].source.hostPath", volume.name));
-        }
-    }
-}
-
-fn of_pod(at: &str, pod: &FlatPodSpec, found: &mut Vec<String>) {
-    for (name, asked) in [("hostNetwork", pod.host_network), ("hostPID", pod.host_pid), ("hostIPC", pod.host_ipc)] {
-        if asked {
-            found.push(format!("{at}.{name}"));
-        }
-    }
-    volumes(&format!("{at}.volumes"), &pod.volumes, found);
-    pod_context(&format!("{at}.securityContext"), pod.security_context.as_ref(), found);
-    container_context(&format!("{at}.containerSecurityContext"), pod.container_security_context.as_ref(), found);
-    for container in &pod.init_containers {
-        container_context(&format!("{at}.initContainers[{}].securityContext", container.name), container.security_context.as_ref(), found);
-    }
-}
-
-fn volumes(at: &str, volumes: &[Volume], found: &mut Vec<String>) {
-    found.extend(volumes.iter().filter(|volume| volume.source.host_path.is_some()).map(|volume| format!("{at}[{}].hostPath", volume.name)));
-}
-
-fn pod_context(at: &str, context: Option<&PodSecurityContext>, found: &mut Vec<String>) {
-    let Some(context) = context else { return };
-    if context.run_as_user == Some(0) {
-        found.push(format!("{at}.runAsUser 0"));
-    }
-    if context.run_as_non_root == Some(false) {
-        found.push(format!("{at}.runAsNonRoot false"));
-    }
-    if context.sysctls.as_ref().is_some_and(|sysctls| !sysctls.is_empty()) {
-        found.push(format!("{at}.sysctls"));
-    }
-}
-
-fn container_context(at: &str, context: Option<&SecurityContext>, found: &mut Vec<String>) {
-    let Some(context) = context else { return };
-    let added = context.capabilities.as_ref().and_then(|capabilities| capabilities.add.clone()).unwrap_or_default();
-    let asked = [
-        ("privileged", context.privileged == Some(true)),
-        ("allowPrivilegeEscalation", context.allow_privilege_escalation == Some(true)),
-        ("runAsUser 0", context.run_as_user == Some(0)),
-        ("runAsNonRoot false", context.run_as_non_root == Some(false)),
-        ("capabilities.add", !added.is_empty()),
-        ("procMount", context.proc_mount.as_deref().is_some_and(|mount| mount != "Default")),
-    ];
-    found.extend(asked.into_iter().filter(|(_, asked)| *asked).map(|(name, _)| format!("{at}.{name}")));
 }

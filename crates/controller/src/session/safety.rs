@@ -2,8 +2,8 @@
 
 use backproof_api::{
     BackupStorage, BackupVerifier, Cause, Function, Repository, Snapshot, Task,
-    shared::{FromNamespaces, TypedObjectReference, Wire},
-    validate::{Invoker, RepositoryEntry, target_is_source, unsafe_container, unsafe_settings},
+    shared::TypedObjectReference,
+    validate::{Invoker, RepositoryEntry, target_is_source, unsafe_container, unsafe_settings, usage_allows},
 };
 
 use super::{
@@ -129,21 +129,17 @@ pub(super) fn namespaces(
 }
 
 fn usage(own: &str, storage: &BackupStorage, namespace: &str) -> Result<(), Refusal> {
-    if namespace == own {
+    // The labels of namespaces are not looked at here, so a selector allows nothing.
+    if usage_allows(storage.spec.usage_policy.as_ref(), namespace, own, None).is_some_and(|allowed| allowed) {
         return Ok(());
     }
-    let policy =
-        storage.spec.usage_policy.as_ref().and_then(|policy| policy.allowed_namespaces.as_ref()).and_then(|allowed| allowed.from.as_ref());
-    match policy {
-        Some(Wire::Known(FromNamespaces::All)) => Ok(()),
-        Some(Wire::Known(FromNamespaces::Selector | FromNamespaces::Same) | Wire::Other(_)) | None => Err(Refusal::new(
-            Cause::CrossNamespaceNotAllowed,
-            format!(
-                "BackupStorage {} does not allow its use from namespace {own}: set its spec.usagePolicy.allowedNamespaces.from to All, or use a BackupStorage in namespace {own}",
-                path(storage)
-            ),
-        )),
-    }
+    Err(Refusal::new(
+        Cause::CrossNamespaceNotAllowed,
+        format!(
+            "BackupStorage {} does not allow its use from namespace {own}: set its spec.usagePolicy.allowedNamespaces.from to All, or use a BackupStorage in namespace {own}",
+            path(storage)
+        ),
+    ))
 }
 
 /// Refuses settings that ask for more than the restricted Pod Security profile, unless the namespace is allowed it.

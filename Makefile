@@ -47,7 +47,7 @@ image: ## Pack the images as OCI archives, without a container engine
 	@hack/image.sh restic
 
 .PHONY: cluster-up
-cluster-up: ## Start the local cluster (root); nothing to do if it is up
+cluster-up: setup ## Start the local cluster (root); nothing to do if it is up
 	@hack/cluster.sh up
 
 .PHONY: cluster-down
@@ -96,14 +96,14 @@ test-cluster: ## Prove the local cluster itself (starts a second one beside it)
 
 .PHONY: test
 test: ## All of these, in the order of what is quickest to fail
-	@hack/parts.sh lint test-unit test-integration test-e2e
+	@hack/parts.sh setup lint test-unit test-integration test-e2e
 
 .PHONY: test-long
 test-long: install ## What is too long for every run
 	@hack/with-cluster.sh hack/test.sh long
 
 .PHONY: bench
-bench: build ## Restore against restic, and what the webhook adds: as ratios
+bench: setup build ## Restore against restic, and what the webhook adds: as ratios
 	@hack/bench.sh
 	@hack/bench-webhook.sh
 

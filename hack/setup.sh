@@ -46,10 +46,7 @@ for toolchain in cargo go; do
   command -v "$toolchain" >/dev/null || die "$toolchain is missing: install the $([[ $toolchain == go ]] && printf 'Go 1.26' || printf 'Rust (rustup)') toolchain and put it on PATH"
 done
 mapfile -t packages < <(missing_packages | sort -u)
-if ((${#packages[@]} == 0)); then
-  say "setup: everything is there"
-  exit
-fi
+((${#packages[@]} > 0)) || exit 0
 if ((EUID != 0)) || ! command -v apt-get >/dev/null; then
   die "these Debian packages (or what they are called on your system) are missing: ${packages[*]}
        as root: apt-get install ${packages[*]}"

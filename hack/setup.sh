@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what building, testing and the local cluster need from Debian's packages; without root it says what to do.
+# Installs what building, testing and the local cluster need: Debian's packages (without root it says which), and the
+# target that .cargo/config.toml builds for, where rustup does not do so by itself.
 # shellcheck source=hack/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
@@ -45,6 +46,16 @@ install_packages() {
 for toolchain in cargo go; do
   command -v "$toolchain" >/dev/null || die "$toolchain is missing: install the $([[ $toolchain == go ]] && printf 'Go 1.26' || printf 'Rust (rustup)') toolchain and put it on PATH"
 done
+
+cd "$ROOT"
+TARGET=x86_64-unknown-linux-musl
+has_target() { [[ -d $(rustc --print target-libdir --target "$TARGET") ]]; }
+if ! has_target; then
+  command -v rustup >/dev/null || die "this Rust toolchain lacks the target $TARGET: install your distribution's package of its standard library, or use rustup"
+  step "adding Rust's target $TARGET" rustup target add "$TARGET"
+  has_target || die "the target $TARGET is still missing; rustc is $(command -v rustc), its version $(rustc --version)"
+fi
+
 mapfile -t packages < <(missing_packages | sort -u)
 ((${#packages[@]} > 0)) || exit 0
 if ((EUID != 0)) || ! command -v apt-get >/dev/null; then

@@ -6,12 +6,15 @@
 use backproof_api::Cause;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::{
-    batch::v1::{Job, JobCondition},
+    batch::v1::{Job, JobCondition, PodFailurePolicy, PodFailurePolicyOnPodConditionsPattern, PodFailurePolicyRule},
     core::v1::{ContainerState, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus, Pod},
 };
 use kube::ResourceExt as _;
 
 use crate::{failure::Failure, pods::does_what_its_job_says};
+
+/// Condition of a pod that was evicted, preempted, or is deleted with its node.
+const DISRUPTION: &str = "DisruptionTarget";
 
 /// What became of a Job that was started.
 #[derive(Clone, Debug, PartialEq)]
@@ -150,14 +153,32 @@ pub(crate) fn silence(message: &Message<'_>, problem: &str) -> Failure {
     }
 }
 
+/// Has a Job fail with the word that its pod was disrupted. A pod that is evicted is gone as soon as the Job controller has
+/// counted it, often before anybody else has looked at it; what the Job says stays.
+pub(crate) fn tell_of_disruption() -> PodFailurePolicy {
+    let disrupted = PodFailurePolicyOnPodConditionsPattern { type_: DISRUPTION.into(), status: Some("True".into()) };
+    PodFailurePolicy {
+        rules: vec![PodFailurePolicyRule {
+            action: "FailJob".into(),
+            on_pod_conditions: Some(vec![disrupted]),
+            ..PodFailurePolicyRule::default()
+        }],
+    }
+}
+
 /// The end of a Job by somebody else's hand, or by its deadline.
 fn stopped(job: &Job, end: End<'_>, pods: &[&Pod]) -> Option<Failure> {
-    if let End::Failed(condition) = end
-        && condition.reason.as_deref() == Some("DeadlineExceeded")
-    {
+    let (reason, said) = match end {
+        End::Complete => ("", ""),
+        End::Failed(condition) => (condition.reason.as_deref().unwrap_or_default(), condition.message.as_deref().unwrap_or_default()),
+    };
+    if reason == "DeadlineExceeded" {
         return Some(out_of_time(&job.name_any()));
     }
-    pods.iter().find_map(|pod| disrupted(pod))
+    pods.iter().find_map(|pod| disrupted(pod)).or_else(|| {
+        let text = format!("the pod of Job {} was evicted, preempted, or taken with its node, and is gone: {said}", job.name_any());
+        (reason == "PodFailurePolicy").then(|| Failure::new(Cause::Evicted, text))
+    })
 }
 
 fn out_of_time(job: &str) -> Failure {
@@ -191,7 +212,7 @@ fn disrupted(pod: &Pod) -> Option<Failure> {
         _ => {}
     }
     let conditions = status.conditions.iter().flatten();
-    let disruption = conditions.into_iter().find(|condition| condition.type_ == "DisruptionTarget" && condition.status == "True")?;
+    let disruption = conditions.into_iter().find(|condition| condition.type_ == DISRUPTION && condition.status == "True")?;
     let (reason, message) = (disruption.reason.clone().unwrap_or_default(), disruption.message.clone().unwrap_or_default());
     let cause = match reason.as_str() {
         // Both mean that its node is gone or may not be used any more.

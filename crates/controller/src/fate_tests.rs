@@ -198,6 +198,13 @@ fn every_way_a_job_can_fail_has_its_cause() {
             "DeadlineExceeded at its end",
         ),
         ("somebody deleted the pod", backoff(), None, "PodLost"),
+        ("somebody drained the node, and the pod is gone already", failed("PodFailurePolicy"), None, "Evicted"),
+        (
+            "the node is gone, and the Job says no more than that its pod was disrupted",
+            failed("PodFailurePolicy"),
+            Some(json!({"phase": "Failed", "conditions": disruption("DeletionByPodGC", "PodGC: node no longer exists")})),
+            "PodLost",
+        ),
         ("the pod ended, and nobody knows how", backoff(), Some(json!({"phase": "Failed"})), "PodLost"),
         (
             "the image cannot be pulled",

@@ -93,7 +93,8 @@ fn discovery_runs_this_job() {
                 "ownerReferences": [{"apiVersion": "storage.kubestash.com/v1alpha1", "kind": "Repository", "name": "repo", "uid": "0a1b2c3d-4e5f", "controller": true, "blockOwnerDeletion": true}],
             },
             "spec": {
-                "completions": 1, "parallelism": 1, "backoffLimit": 0, "podReplacementPolicy": "Failed", "activeDeadlineSeconds": 1800, "ttlSecondsAfterFinished": 86400,
+                "completions": 1, "parallelism": 1, "backoffLimit": 0, "podReplacementPolicy": "Failed",
+                "podFailurePolicy": {"rules": [{"action": "FailJob", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}]}, "activeDeadlineSeconds": 1800, "ttlSecondsAfterFinished": 86400,
                 "template": {
                     "metadata": {"labels": labels},
                     "spec": {

@@ -99,6 +99,7 @@ pub(super) fn job(parts: Parts<'_>) -> Job {
             parallelism: Some(1),
             backoff_limit: Some(0),
             pod_replacement_policy: Some("Failed".into()),
+            pod_failure_policy: Some(crate::fate::tell_of_disruption()),
             active_deadline_seconds: Some(DEADLINE),
             ttl_seconds_after_finished: Some(TTL),
             template: PodTemplateSpec {

@@ -42,7 +42,8 @@ fn by_default() {
             "ownerReferences": [{"apiVersion": "core.kubestash.com/v1alpha1", "kind": "RestoreSession", "name": "store-daily-1767225600", "uid": "u-restore", "controller": true, "blockOwnerDeletion": true}],
         },
         "spec": {
-            "suspend": true, "completions": 1, "parallelism": 1, "backoffLimit": 0, "podReplacementPolicy": "Failed", "ttlSecondsAfterFinished": 86400,
+            "suspend": true, "completions": 1, "parallelism": 1, "backoffLimit": 0, "podReplacementPolicy": "Failed",
+            "podFailurePolicy": {"rules": [{"action": "FailJob", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}]}, "ttlSecondsAfterFinished": 86400,
             "template": {
                 "metadata": {"labels": labels(), "annotations": annotations},
                 "spec": {

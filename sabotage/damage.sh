@@ -89,6 +89,8 @@ choose() {
             if [ "$1" = index ]; then
                 file=$repository/index/$2
                 twin=$(find "$repository/index" -type f ! -name "$2" | sort | head -n 1)
+                # A repository of one backup has one index only.
+                [ -n "$twin" ] || [ -z "$donor" ] || twin=$(find "$donor/index" -type f | sort | head -n 1)
             else
                 file=$(pack_file "$3")
                 at=$(($4 + $5 / 2))

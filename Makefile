@@ -99,8 +99,8 @@ test: ## All of these, in the order of what is quickest to fail
 	@hack/parts.sh setup lint test-unit test-integration test-e2e
 
 .PHONY: test-long
-test-long: install ## What is too long for every run
-	@hack/with-cluster.sh hack/test.sh long
+test-long: install ## What is too long for every run, in parts (PART=NAME for one); goes on where it was cut off
+	@hack/with-cluster.sh hack/test.sh long $(PART)
 
 .PHONY: bench
 bench: setup build ## Restore against restic, and what the webhook adds: as ratios

@@ -10,6 +10,11 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
+/// Whether the cluster's CRDs are upstream's, which drop our own fields (`hack/upstream-crds.sh`).
+pub fn drops_our_fields() -> bool {
+    std::env::var("BACKPROOF_CRDS").is_ok_and(|crds| crds == "upstream")
+}
+
 /// kubectl of the cluster under test; the environment's own KUBECONFIG is never looked at.
 #[derive(Clone, Debug)]
 pub struct Kubectl {
@@ -68,8 +73,9 @@ impl Kubectl {
 
     /// Applies a manifest.
     pub fn apply(&self, manifest: &str) -> Result<String> {
-        let args = ["apply", "-f", "-"];
-        checked(&args, &self.output(&args, Some(manifest))?).with_context(|| manifest.lines().take(12).collect::<Vec<_>>().join("\n"))
+        // What the schema does not know is dropped with a warning, as for people who use upstream's manifests with it.
+        let args = if drops_our_fields() { &["apply", "--validate=warn", "-f", "-"][..] } else { &["apply", "-f", "-"] };
+        checked(args, &self.output(args, Some(manifest))?).with_context(|| manifest.lines().take(12).collect::<Vec<_>>().join("\n"))
     }
 
     /// Creates a manifest and returns the refusal, or an error when it was not refused.

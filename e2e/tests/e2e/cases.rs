@@ -4,7 +4,10 @@
 use backproof_e2e::wait;
 use serde_json::{Value, json};
 
-use crate::fixture::{Fixture, LIMIT, OWNER, SESSIONS, SNAPSHOTS, text};
+use crate::{
+    fixture::{Fixture, LIMIT, OWNER, SESSIONS, SNAPSHOTS, text},
+    schema::meant,
+};
 
 /// Session, verifier, invoker and target of one name.
 #[derive(Clone, Debug)]
@@ -170,7 +173,7 @@ impl Fixture {
         let mut open = Vec::new();
         wait::quietly("the end of several sessions", 2 * LIMIT, || {
             let sessions = self.kubectl.list(SESSIONS, &[])?;
-            let of = |name: &&str| sessions.iter().find(|session| session["metadata"]["name"] == **name).cloned();
+            let of = |name: &&str| sessions.iter().find(|session| session["metadata"]["name"] == **name).cloned().map(meant);
             let ended = |session: &Value| matches!(session["status"]["phase"].as_str(), Some("Succeeded" | "Failed" | "Skipped"));
             open = names.iter().filter(|name| !of(name).is_some_and(|session| ended(&session))).map(ToString::to_string).collect();
             Ok(if open.is_empty() { names.iter().map(of).collect() } else { None })
@@ -182,8 +185,12 @@ impl Fixture {
 
     /// Makes a Snapshot of another repository that stands for the same restic snapshot as the sample's.
     pub(crate) fn snapshot_of(&self, repository: &str) -> String {
-        let sample = self.discovered("sample");
-        let found = self.kubectl.get(SNAPSHOTS, &sample).unwrap();
+        self.copy_of(&self.discovered("sample"), repository)
+    }
+
+    /// The same for any Snapshot.
+    pub(crate) fn copy_of(&self, snapshot: &str, repository: &str) -> String {
+        let found = self.kubectl.get(SNAPSHOTS, snapshot).unwrap();
         let name = format!("{repository}-copied");
         let object = json!({
             "apiVersion": found["apiVersion"],

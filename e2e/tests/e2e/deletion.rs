@@ -41,7 +41,6 @@ impl Fixture {
 }
 
 #[test]
-#[ignore = "long: seen to pass one by one, not yet together on the newest controller"]
 fn sessions_deleted_at_each_stage_leave_nothing() {
     let fixture = Fixture::new("stages");
     fixture.verify_by_hand();
@@ -57,7 +56,7 @@ fn sessions_deleted_at_each_stage_leave_nothing() {
     fixture.start(&[waiting]);
     fixture.pod_of("pending", waits_for_a_node);
     wait::quietly("waiting to wait", LIMIT, || {
-        Ok(text(&fixture.kubectl.get(SESSIONS, "waiting")?, "/status/message").starts_with("waiting for ").then_some(()))
+        Ok(text(&fixture.session_now("waiting")?, "/status/message").starts_with("waiting for ").then_some(()))
     })
     .unwrap();
     let verdicts = fixture.all_ended(&["ended", "repeated"]);
@@ -90,7 +89,7 @@ fn sessions_deleted_at_each_stage_leave_nothing() {
 }
 
 #[test]
-#[ignore = "long: seen to pass one by one, not yet together on the newest controller"]
+#[ignore = "long: one more of what sessions deleted at each stage have in every run"]
 fn a_namespace_goes_with_sessions_in_it() {
     let fixture = Fixture::new("namespace");
     fixture.verify_by_hand();

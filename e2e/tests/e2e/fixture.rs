@@ -5,11 +5,15 @@ use std::{cell::RefCell, path::PathBuf, time::Duration};
 use backproof_e2e::{Kubectl, listing, samples, wait};
 use serde_json::{Value, json};
 
+use crate::schema::{assert_schema, meant};
+
 pub(crate) const SESSIONS: &str = "backupverificationsession.core.kubestash.com";
 pub(crate) const SNAPSHOTS: &str = "snapshots.storage.kubestash.com";
 pub(crate) const RESTORES: &str = "restoresessions.core.kubestash.com";
 /// Owner of the repositories in these tests; not the Jobs' default, so that the settings of the samples are what counts.
 pub(crate) const OWNER: u32 = 10_001;
+/// Password in the samples' Secret.
+pub(crate) const PASSWORD: &str = "correct horse battery staple";
 /// Ceiling of a single wait.
 pub(crate) const LIMIT: Duration = Duration::from_secs(240);
 
@@ -101,10 +105,15 @@ impl Fixture {
         self.kubectl.apply(&manifest).unwrap();
     }
 
+    /// A session as it is now.
+    pub(crate) fn session_now(&self, name: &str) -> anyhow::Result<Value> {
+        Ok(meant(self.kubectl.get(SESSIONS, name)?))
+    }
+
     /// Waits for a session's end and returns it.
     pub(crate) fn ended(&self, name: &str) -> Value {
         wait::quietly(&format!("the end of {name}"), LIMIT, || {
-            let session = self.kubectl.get(SESSIONS, name)?;
+            let session = self.session_now(name)?;
             Ok(matches!(session["status"]["phase"].as_str(), Some("Succeeded" | "Failed" | "Skipped")).then_some(session))
         })
         .unwrap_or_else(|error| panic!("{error}\n{}", self.describe(name)))
@@ -156,11 +165,22 @@ impl Fixture {
         lines
     }
 
-    /// Reasons of the events on one session.
-    pub(crate) fn event_reasons(&self, session: &str) -> Vec<String> {
-        let field = format!("involvedObject.kind=BackupVerificationSession,involvedObject.name={session}");
-        let events = self.kubectl.list("events", &["--field-selector", &field]).unwrap();
-        events.iter().map(|event| text(event, "/reason")).collect()
+    /// Reasons of the events on an object, oldest first, each as often as it was told.
+    pub(crate) fn told_of(&self, kind: &str, name: &str) -> anyhow::Result<Vec<String>> {
+        let field = format!("involvedObject.kind={kind},involvedObject.name={name}");
+        let mut events = self.kubectl.list("events", &["--field-selector", &field])?;
+        let time = |event: &Value, field: &str| event[field].as_str().map(str::to_owned);
+        events.sort_by_key(|event| time(event, "eventTime").or_else(|| time(event, "firstTimestamp")));
+        let times = |event: &Value| event["count"].as_u64().or_else(|| event["series"]["count"].as_u64()).unwrap_or(1);
+        Ok(events.iter().flat_map(|event| (0..times(event)).map(|_| text(event, "/reason"))).collect())
+    }
+
+    /// The same once this was told: an event comes shortly after the status that it tells of.
+    pub(crate) fn told_at_last(&self, kind: &str, name: &str, reason: &str) -> Vec<String> {
+        wait::quietly(&format!("event {reason} on {kind} {name}"), LIMIT, || {
+            Ok(Some(self.told_of(kind, name)?).filter(|told| told.iter().any(|told| told == reason)))
+        })
+        .unwrap()
     }
 
     /// Targets of this namespace that are locked, by the names of their Leases.
@@ -169,6 +189,11 @@ impl Fixture {
         let here = format!("{}/", self.kubectl.in_namespace());
         let held = leases.iter().filter(|lease| text(&lease["metadata"]["annotations"], "/backproof.dev~1holder").starts_with(&here));
         held.map(|lease| text(lease, "/metadata/name")).collect()
+    }
+
+    /// Whether a claim has no volume: the local cluster gives it one when its first pod comes.
+    pub(crate) fn unbound(&self, claim: &str) -> bool {
+        text(&self.kubectl.get("pvc", claim).unwrap(), "/spec/volumeName").is_empty()
     }
 
     /// Whether nothing at all, not even a marker, lies behind a claim.
@@ -216,6 +241,7 @@ spec:
 
 /// Asserts verdict, cause and phase of an ended session, and shows the whole session when they differ.
 pub(crate) fn assert_ended(fixture: &Fixture, session: &Value, phase: &str, verdict: &str, cause: Option<&str>) {
+    assert_schema(session);
     let came = (session["status"]["phase"].as_str(), session["status"]["verdict"].as_str(), session["status"]["cause"].as_str());
     let name = text(session, "/metadata/name");
     assert_eq!(came, (Some(phase), Some(verdict), cause), "{name}: {:#}\n{}", session["status"], fixture.describe(&name));

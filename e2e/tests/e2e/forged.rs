@@ -28,7 +28,7 @@ impl Queue {
         fixture.start(waiting);
         for case in waiting {
             wait::quietly(&format!("{} to wait for the target", case.name), LIMIT, || {
-                let session = fixture.kubectl.get(SESSIONS, &case.name)?;
+                let session = fixture.session_now(&case.name)?;
                 Ok(text(&session, "/status/message").starts_with("waiting for ").then_some(()))
             })
             .unwrap_or_else(|error| panic!("{error}\n{}", fixture.describe(&case.name)));
@@ -85,7 +85,6 @@ fn labels_of(session: &str, namespace: &str, uid: &str) -> Value {
 }
 
 #[test]
-#[ignore = "long: seen to pass one by one, not yet together on the newest controller"]
 fn jobs_of_the_right_name_made_beforehand() {
     let waiting = ["stranger", "labelled", "suspended"].map(|name| Case::new(name).into_target_of("front"));
     let queue = Queue::new("forged-jobs", &waiting);
@@ -115,7 +114,7 @@ fn jobs_of_the_right_name_made_beforehand() {
 }
 
 #[test]
-#[ignore = "long: seen to pass one by one, not yet together on the newest controller"]
+#[ignore = "long: more of what forged Jobs have in every run"]
 fn facts_forged_before_and_during_a_run() {
     let waiting = ["edited", "left-alone"].map(|name| Case::new(name).into_target_of("front"));
     let queue = Queue::new("forged-facts", &waiting);
@@ -141,7 +140,7 @@ fn facts_forged_before_and_during_a_run() {
 }
 
 #[test]
-#[ignore = "long: seen to pass one by one, not yet together on the newest controller"]
+#[ignore = "long: more of what forged Jobs have in every run"]
 fn a_pod_that_names_itself_a_child_of_the_job() {
     let fixture = Fixture::new("forged-pod");
     fixture.verify_by_hand();
@@ -150,7 +149,7 @@ fn a_pod_that_names_itself_a_child_of_the_job() {
     let case = Case::new("cuckoo").addon(&sleeper).pod(json!({"terminationGracePeriodSeconds": 0})).verifier(json!({"timeout": "40s"}));
     fixture.start(std::slice::from_ref(&case));
     let real = fixture.pod_of("cuckoo", runs);
-    let session = fixture.kubectl.get(SESSIONS, "cuckoo").unwrap();
+    let session = fixture.session_now("cuckoo").unwrap();
     let report = json!({
         "outcome": "Verified",
         "sessionUid": session["metadata"]["uid"], "attempt": 1, "component": "pod",

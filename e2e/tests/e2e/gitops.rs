@@ -39,7 +39,6 @@ fn health(fixture: &Fixture) -> BTreeMap<String, (String, String)> {
 }
 
 #[test]
-#[ignore = "long: seen to pass one by one, not yet together on the newest controller"]
 fn kstatus_and_argo_cd_tell_each_phase() {
     let fixture = Fixture::new("gitops");
     fixture.verify_by_hand();

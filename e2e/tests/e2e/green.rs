@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use backproof_e2e::{listing, samples, wait};
 
-use crate::fixture::{Fixture, LIMIT, SESSIONS, SNAPSHOTS, assert_ended, condition, text};
+use crate::{
+    fixture::{Fixture, LIMIT, SESSIONS, SNAPSHOTS, assert_ended, condition, text},
+    schema::record_of,
+};
 
 #[test]
 fn the_schedule_verifies_an_intact_repository() {
@@ -34,7 +37,7 @@ fn the_schedule_verifies_an_intact_repository() {
     let snapshot = fixture.kubectl.get(SNAPSHOTS, &snapshot).unwrap();
     assert_eq!(text(&snapshot, "/status/verificationStatus"), "Verified");
     assert_eq!(text(&snapshot, "/status/verificationSession"), name);
-    assert_eq!(text(&snapshot, "/status/verification/sessionUid"), text(&session, "/metadata/uid"));
+    assert_eq!(text(&record_of(&snapshot), "/sessionUid"), text(&session, "/metadata/uid"));
     assert_eq!(before, fixture.listing("repository"), "the repository was touched");
     same_trees(&fixture);
 

@@ -105,6 +105,7 @@ impl Drop for Tmpfs {
 /// versitygw over a directory, on the host.
 pub(crate) struct S3 {
     process: Child,
+    address: String,
     pub(crate) endpoint: String,
     scratch: Scratch,
 }
@@ -116,28 +117,25 @@ pub(crate) const SECRET: &str = "a secret of the test";
 impl S3 {
     /// A server with one bucket, `bucket`.
     pub(crate) fn start() -> Self {
-        let program = PathBuf::from(std::env::var_os("BACKPROOF_BIN").expect("run this through make test-e2e")).join("versitygw");
         let scratch = Scratch::new("s3");
         std::fs::create_dir_all(scratch.path().join("objects/bucket")).unwrap();
-        let address = host_address();
-        let port = TcpListener::bind((address.as_str(), 0)).and_then(|listener| listener.local_addr()).unwrap().port();
-        let process = Command::new(&program)
-            .args(["--quiet", "--access", ACCESS, "--secret", SECRET, "--port", &format!("{address}:{port}"), "--access-log"])
-            .arg(scratch.path().join("access.log"))
-            .arg("posix")
-            .arg(scratch.path().join("objects"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap_or_else(|error| panic!("{}: {error}", program.display()));
-        let server = Self { process, endpoint: format!("http://{address}:{port}"), scratch };
-        let started = Instant::now();
-        while TcpStream::connect((address.as_str(), port)).is_err() {
-            assert!(started.elapsed() < Duration::from_secs(30), "versitygw does not answer");
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        server
+        let host = host_address();
+        let port = TcpListener::bind((host.as_str(), 0)).and_then(|listener| listener.local_addr()).unwrap().port();
+        let address = format!("{host}:{port}");
+        Self { process: serve(scratch.path(), &address), endpoint: format!("http://{address}"), address, scratch }
+    }
+
+    /// Takes the server away; what it holds stays.
+    pub(crate) fn stop(&mut self) {
+        // An error means that it has ended by itself.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+
+    /// Starts it again at the same address.
+    pub(crate) fn resume(&mut self) {
+        self.stop();
+        self.process = serve(self.scratch.path(), &self.address);
     }
 
     /// Backs a directory of a few files up into `bucket/backup`.
@@ -173,10 +171,29 @@ impl S3 {
 
 impl Drop for S3 {
     fn drop(&mut self) {
-        // An error means that it has ended by itself.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        self.stop();
     }
+}
+
+/// Starts versitygw over `objects` of a directory and waits until it answers.
+fn serve(directory: &Path, address: &str) -> Child {
+    let program = PathBuf::from(std::env::var_os("BACKPROOF_BIN").expect("run this through make test-e2e")).join("versitygw");
+    let process = Command::new(&program)
+        .args(["--quiet", "--access", ACCESS, "--secret", SECRET, "--port", address, "--access-log"])
+        .arg(directory.join("access.log"))
+        .arg("posix")
+        .arg(directory.join("objects"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap_or_else(|error| panic!("{}: {error}", program.display()));
+    let started = Instant::now();
+    while TcpStream::connect(address).is_err() {
+        assert!(started.elapsed() < Duration::from_secs(30), "versitygw does not answer at {address}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    process
 }
 
 /// BackupStorage and Repository of one name in a bucket, with the Secret of its keys.

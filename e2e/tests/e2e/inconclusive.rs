@@ -68,20 +68,6 @@ fn a_target_mounted_by_somebody_else_is_left_alone() {
     still_unproven(&fixture, &snapshot);
 }
 
-#[test]
-fn a_job_that_no_node_takes() {
-    let fixture = Fixture::new("unschedulable");
-    fixture.verify_by_hand_with(|manifest| {
-        manifest
-            .replace("jobTemplate: {spec: {securityContext", "jobTemplate: {spec: {nodeSelector: {no-such: node}, securityContext")
-            .replace("timeout: 15m", "timeout: 15m\n  startTimeout: 5s")
-    });
-    let snapshot = fixture.discovered("sample");
-    fixture.session("unschedulable", &snapshot);
-    assert_ended(&fixture, &fixture.ended("unschedulable"), "Failed", "Inconclusive", Some("Unschedulable"));
-    still_unproven(&fixture, &snapshot);
-}
-
 fn still_unproven(fixture: &Fixture, snapshot: &str) {
     let snapshot = fixture.kubectl.get(SNAPSHOTS, snapshot).unwrap();
     assert_eq!(text(&snapshot, "/status/verificationStatus"), "NotVerified", "{snapshot:#}");

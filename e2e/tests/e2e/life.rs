@@ -1,61 +1,6 @@
-//! Sessions that are interfered with: nothing is stuck, nothing leaks, nothing foreign is touched.
+//! RestoreSessions of somebody else: left untouched, and never believed.
 
-use std::time::Duration;
-
-use backproof_e2e::wait;
-
-use crate::fixture::{Fixture, LIMIT, RESTORES, SESSIONS, assert_ended, text};
-
-/// A session whose Job waits for a node that does not exist, so that it stays in the middle.
-fn in_the_middle(fixture: &Fixture, name: &str) -> String {
-    fixture.verify_by_hand_with(|manifest| {
-        manifest.replace("jobTemplate: {spec: {securityContext", "jobTemplate: {spec: {nodeSelector: {no-such: node}, securityContext")
-    });
-    fixture.session(name, &fixture.discovered("sample"));
-    let uid = text(&fixture.kubectl.get(SESSIONS, name).unwrap(), "/metadata/uid");
-    let label = format!("backproof.dev/session-uid={uid}");
-    wait::quietly("the restore Job's pod", LIMIT, || Ok(fixture.kubectl.list("pods", &["-l", &label])?.pop())).unwrap();
-    uid
-}
-
-#[test]
-fn a_session_deleted_in_the_middle_leaves_nothing() {
-    let fixture = Fixture::new("deleted");
-    let uid = in_the_middle(&fixture, "deleted");
-    assert_eq!(fixture.leases_of(&uid).len(), 1, "the target is locked while the session runs");
-    fixture.kubectl.run(&["delete", SESSIONS, "deleted", "--timeout=90s"]).unwrap();
-    let label = format!("backproof.dev/session-uid={uid}");
-    wait::quietly("its Jobs, pods, RestoreSession and Lease to go", Duration::from_secs(90), || {
-        let left = [
-            fixture.kubectl.list("jobs,pods", &["-l", &label])?.len(),
-            fixture.kubectl.list(RESTORES, &[])?.len(),
-            fixture.leases_of(&uid).len(),
-        ];
-        Ok((left == [0, 0, 0]).then_some(()))
-    })
-    .unwrap();
-}
-
-#[test]
-fn a_restore_session_deleted_in_the_middle_is_never_made_again() {
-    let fixture = Fixture::new("restore-deleted");
-    in_the_middle(&fixture, "interrupted");
-    fixture.kubectl.run(&["delete", RESTORES, "--all", "--timeout=60s"]).unwrap();
-    assert_ended(&fixture, &fixture.ended("interrupted"), "Failed", "Inconclusive", Some("RestoreSessionDeleted"));
-    assert_eq!(fixture.kubectl.list(RESTORES, &[]).unwrap().len(), 0);
-}
-
-#[test]
-fn a_deadline_ends_a_session_that_gets_nowhere() {
-    let fixture = Fixture::new("deadline");
-    fixture.verify_by_hand_with(|manifest| {
-        manifest
-            .replace("jobTemplate: {spec: {securityContext", "jobTemplate: {spec: {nodeSelector: {no-such: node}, securityContext")
-            .replace("timeout: 15m", "timeout: 10s")
-    });
-    fixture.session("late", &fixture.discovered("sample"));
-    assert_ended(&fixture, &fixture.ended("late"), "Failed", "Inconclusive", Some("DeadlineExceeded"));
-}
+use crate::fixture::{Fixture, RESTORES, assert_ended};
 
 #[test]
 fn a_restore_session_of_somebody_else_is_left_untouched() {

@@ -6,6 +6,7 @@
 
 mod cases;
 mod causes;
+mod crossing;
 mod damage;
 mod deletion;
 mod faults;
@@ -13,6 +14,7 @@ mod fixture;
 mod forged;
 mod gitops;
 mod green;
+mod hold;
 mod host;
 mod inconclusive;
 mod life;
@@ -20,3 +22,5 @@ mod red;
 mod refusals;
 mod samples;
 mod schedule;
+mod schema;
+mod story;

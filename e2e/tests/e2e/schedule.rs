@@ -111,7 +111,6 @@ fn line(cronjob: &Value) -> String {
 }
 
 #[test]
-#[ignore = "long: seen to pass one by one, not yet together on the newest controller"]
 fn cronjobs_follow_every_edit() {
     let diary = Diary::new("edits");
     let named = |name: &str| Some(json!({"name": name}));
@@ -151,7 +150,7 @@ fn cronjobs_follow_every_edit() {
 }
 
 #[test]
-#[ignore = "long: seen to pass one by one, not yet together on the newest controller"]
+#[ignore = "long: one more of what follows every edit"]
 fn verifiers_of_other_namespaces_and_batches_are_scheduled() {
     let diary = Diary::new("places");
     let elsewhere = Fixture::empty("verifiers");
@@ -174,7 +173,7 @@ fn verifiers_of_other_namespaces_and_batches_are_scheduled() {
 }
 
 #[test]
-#[ignore = "long: seen to pass one by one, not yet together on the newest controller"]
+#[ignore = "long: another invoker with the course of what is green in every run"]
 fn a_batch_is_proven_like_a_configuration() {
     let fixture = Fixture::new("batch");
     fixture.verify_by_hand();
@@ -194,7 +193,7 @@ fn a_batch_is_proven_like_a_configuration() {
 }
 
 #[test]
-#[ignore = "long: seen to pass one by one, not yet together on the newest controller"]
+#[ignore = "long: waits for retries; one retry is in every run"]
 fn a_failed_session_is_repeated_until_its_invoker_is_paused() {
     let fixture = Fixture::new("retries");
     fixture.verify_by_hand();

@@ -97,7 +97,7 @@ impl Fleet {
 
 /// How many pods the Job controller made for each session, by its own account; a Job that was made again without having
 /// started has none.
-pub(super) fn pods_made(fixture: &Fixture) -> BTreeMap<String, u64> {
+pub(crate) fn pods_made(fixture: &Fixture) -> BTreeMap<String, u64> {
     let events = fixture.kubectl.list("events", &["--field-selector", "involvedObject.kind=Job,reason=SuccessfulCreate"]).unwrap();
     let mut made = BTreeMap::new();
     for event in &events {
@@ -111,7 +111,7 @@ pub(super) fn pods_made(fixture: &Fixture) -> BTreeMap<String, u64> {
 }
 
 /// How often each session tells each reason.
-pub(super) fn told(fixture: &Fixture) -> BTreeMap<(String, String), u64> {
+pub(crate) fn told(fixture: &Fixture) -> BTreeMap<(String, String), u64> {
     let events = fixture.kubectl.list("events", &["--field-selector", "involvedObject.kind=BackupVerificationSession"]).unwrap();
     let mut told = BTreeMap::new();
     for event in &events {

@@ -38,7 +38,9 @@ impl<'a> Opened<'a> {
 
     fn write(&self, versions: &Value) {
         let patch = json!({"spec": {"versions": versions}}).to_string();
-        self.cluster.run(&["patch", "crd", self.name, "--type=merge", "-p", &patch]).unwrap();
+        // Some are longer than an argument may be.
+        let output = self.cluster.output(&["patch", "crd", self.name, "--type=merge", "--patch-file=/dev/stdin"], Some(&patch)).unwrap();
+        assert!(output.status.success(), "{}: {}", self.name, String::from_utf8_lossy(&output.stderr));
     }
 }
 

@@ -156,7 +156,6 @@ fn killed_at_random_thirty_times_during_sixty_sessions() {
 }
 
 #[test]
-#[ignore = "long: seen to pass one by one, not yet together on the newest controller"]
 fn the_controller_away_while_a_restore_ends() {
     let fixture = Fixture::new("away");
     fixture.verify_by_hand();

@@ -6,7 +6,7 @@
 
 mod controller;
 mod errors;
-mod fleet;
+pub(crate) mod fleet;
 mod foreign;
 mod kills;
 mod node;

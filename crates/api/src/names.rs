@@ -87,6 +87,19 @@ pub fn label_value(name: &str) -> String {
     if readable.is_empty() { hash } else { format!("{readable}-{hash}") }
 }
 
+/// Whether an object can have this name at all: what Kubernetes calls a DNS subdomain.
+pub fn is_object_name(name: &str) -> bool {
+    const LONGEST: usize = 253;
+    let is_label = |label: &str| {
+        let edge = |b: Option<&u8>| b.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+        let bytes = label.as_bytes();
+        edge(bytes.first())
+            && edge(bytes.last())
+            && bytes.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-')
+    };
+    name.len() <= LONGEST && name.split('.').all(is_label)
+}
+
 /// Whether Kubernetes accepts this as a label value.
 pub fn is_label_value(value: &str) -> bool {
     let edge = |b: Option<&u8>| b.is_none_or(u8::is_ascii_alphanumeric);
@@ -144,6 +157,18 @@ mod tests {
         assert_ne!(cronjob, verifier_cronjob("BackupBatch", "sample-backup", "freq-backup", "demo-storage"));
         assert_ne!(verifier_cronjob("BackupConfiguration", "a-b", "c", "d"), verifier_cronjob("BackupConfiguration", "a", "b-c", "d"),);
         assert_eq!(child(&["demo", "s"], "645191bb-8e2e-4b04"), "demo-s-645191bb");
+    }
+
+    #[test]
+    fn what_an_object_can_be_called() {
+        let longest = "a".repeat(253);
+        for name in ["a", "data-web-0", "0", "v1.storage.example", longest.as_str()] {
+            assert!(is_object_name(name), "{name}");
+        }
+        let too_long = "a".repeat(254);
+        for name in ["", "-a", "a-", "a..b", ".", "A", "a_b", "a b", "a/b", "../a", "a?x=y", "ä", "a\n", too_long.as_str()] {
+            assert!(!is_object_name(name), "{name:?}");
+        }
     }
 
     proptest! {

@@ -8,8 +8,9 @@ use std::collections::BTreeSet;
 use backproof_api::{
     Addon, BackupBatch, BackupConfiguration, BackupStorage, BackupVerificationSession, BackupVerifier, Function, Repository,
     RestoreSession, Snapshot,
-    validate::{self, Access, Findings, Lookup},
+    validate::{self, Access, Findings, Lookup, MOST_SHOWN},
 };
+use futures::{StreamExt as _, stream};
 use kube::core::{
     DynamicObject, Status,
     admission::{AdmissionRequest, AdmissionResponse, Operation},
@@ -22,6 +23,9 @@ use crate::{
     metrics::Outcome,
     source::Source,
 };
+
+/// Most questions about one writer's rights that wait for their answers at the same time.
+const ASKED_AT_ONCE: usize = 16;
 
 /// Declares the kinds that are judged.
 macro_rules! judged {
@@ -180,8 +184,15 @@ impl<C: Source, L: Source> Admission<C, L> {
         let mut findings = Findings::default();
         let known: BTreeSet<Access> = before.map(accesses).into_iter().flatten().map(|(_, access)| access).collect();
         let user = request.user_info.username.as_deref().unwrap_or_default();
-        for (field, access) in accesses(object).into_iter().filter(|(_, access)| !known.contains(access)) {
-            match self.live.permitted(&request.user_info, &access).await {
+        let new = accesses(object).into_iter().filter(|(_, access)| !known.contains(access));
+        let asked = new.map(|(field, access)| async move {
+            let answer = self.live.permitted(&request.user_info, &access).await;
+            (field, access, answer)
+        });
+        // Many at once, in their order: an object with a hundred references is answered in time as well.
+        let answers: Vec<_> = stream::iter(asked).buffered(ASKED_AT_ONCE).collect().await;
+        for (field, access, answer) in answers {
+            match answer {
                 Lookup::Found(true) => {}
                 Lookup::Found(false) | Lookup::Missing => validate::refuse_access(&mut findings, judged.kind(), &field, &access, user),
                 Lookup::Unknown(why) => findings.unanswered.push(format!("whether {user} may {access}: {why}")),
@@ -224,14 +235,21 @@ fn parse<K: DeserializeOwned + kube::Resource>(request: &AdmissionRequest<Dynami
     Ok(parsed)
 }
 
-fn name_of(request: &AdmissionRequest<DynamicObject>) -> String {
+/// The name, also of an object whose name the API server makes up.
+fn own_name(request: &AdmissionRequest<DynamicObject>) -> &str {
     let meta = request.object.as_ref().map(|object| &object.metadata);
-    let name = meta.and_then(|meta| meta.name.as_deref().or(meta.generate_name.as_deref())).unwrap_or(&request.name);
-    format!("{}/{name}", request.namespace.as_deref().unwrap_or_default())
+    meta.and_then(|meta| meta.name.as_deref().or(meta.generate_name.as_deref())).unwrap_or(&request.name)
+}
+
+fn name_of(request: &AdmissionRequest<DynamicObject>) -> String {
+    format!("{}/{}", request.namespace.as_deref().unwrap_or_default(), own_name(request))
 }
 
 fn respond(judged: Judged, request: &AdmissionRequest<DynamicObject>, mut findings: Findings) -> (AdmissionResponse, Outcome) {
-    let mut warnings: Vec<String> = findings.warnings.iter().map(ToString::to_string).collect();
+    let mut warnings: Vec<String> = findings.warnings.iter().take(MOST_SHOWN).map(ToString::to_string).collect();
+    if let more @ 1.. = findings.warnings.len().saturating_sub(MOST_SHOWN) {
+        warnings.push(format!("and {more} more warnings"));
+    }
     if !judged.is_ours() {
         let open = findings.unanswered.drain(..).map(|why| format!("Backproof could not check everything: {why}"));
         warnings.extend(open);
@@ -259,10 +277,10 @@ fn invalid(judged: Judged, request: &AdmissionRequest<DynamicObject>, findings: 
         field: violation.field.clone(),
     };
     let details = StatusDetails {
-        name: request.name.clone(),
+        name: own_name(request).to_owned(),
         group: judged.group().to_owned(),
         kind: judged.kind().to_owned(),
-        causes: findings.violations.iter().map(cause).collect(),
+        causes: findings.violations.iter().take(MOST_SHOWN).map(cause).collect(),
         uid: String::new(),
         retry_after_seconds: 0,
     };

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt::Debug, time::Duration};
 
 use backproof_api::{
     Addon, BackupBatch, BackupConfiguration, BackupStorage, BackupVerificationSession, BackupVerifier, Function, Repository, Snapshot,
-    labels,
+    labels, names,
     validate::{Access, Invoker, Lookup, SourceClaims},
 };
 use k8s_openapi::api::{
@@ -51,6 +51,9 @@ impl Live {
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
     {
+        if !can_be(namespace, name) {
+            return Lookup::Missing;
+        }
         let api = Api::<Guarded<K>>::namespaced(self.client.clone(), namespace);
         self.found(self.asked(api.get_opt(name)).await)
     }
@@ -61,16 +64,18 @@ impl Live {
         K: Resource<DynamicType = (), Scope = ClusterResourceScope> + Clone + Debug + DeserializeOwned,
     {
         let api = Api::<Guarded<K>>::all(self.client.clone());
-        let labelled = ListParams::default().labels(&format!("{}={name}", labels::IMPLEMENTS));
-        // A name that no label value can hold is no fault of the question's.
-        let found = match self.asked(api.list(&labelled)).await {
-            Ok(list) => list.items.into_iter().next(),
-            Err(_) => None,
-        };
-        match found {
-            Some(guarded) => read(&guarded),
-            None => self.found(self.asked(api.get_opt(name)).await),
+        if names::is_label_value(name) {
+            let labelled = ListParams::default().labels(&format!("{}={name}", labels::IMPLEMENTS));
+            match self.asked(api.list(&labelled)).await {
+                Ok(list) => {
+                    if let Some(guarded) = list.items.first() {
+                        return read(guarded);
+                    }
+                }
+                Err(why) => return Lookup::Unknown(why),
+            }
         }
+        if names::is_object_name(name) { self.found(self.asked(api.get_opt(name)).await) } else { Lookup::Missing }
     }
 
     fn found<K: Clone>(&self, answer: Result<Option<Guarded<K>>, String>) -> Lookup<K> {
@@ -85,6 +90,9 @@ impl Live {
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
     {
+        if !can_be(namespace, name) {
+            return Lookup::Missing;
+        }
         match self.asked(Api::<K>::namespaced(self.client.clone(), namespace).get_opt(name)).await {
             Ok(Some(object)) => Lookup::Found(object),
             Ok(None) => Lookup::Missing,
@@ -179,6 +187,9 @@ impl Source for Live {
     }
 
     async fn labels(&self, namespace: &str) -> Lookup<BTreeMap<String, String>> {
+        if !names::is_object_name(namespace) {
+            return Lookup::Missing;
+        }
         match self.asked(Api::<Namespace>::all(self.client.clone()).get_opt(namespace)).await {
             Ok(Some(namespace)) => Lookup::Found(namespace.labels().clone()),
             Ok(None) => Lookup::Missing,
@@ -219,6 +230,12 @@ impl Source for Live {
             Err(why) => Lookup::Unknown(why),
         }
     }
+}
+
+/// Whether an object can be there at all. One that cannot is not asked for: its name would be part of the question's path, and
+/// mean something else there, or be no path at all and look like an API server that does not answer.
+fn can_be(namespace: &str, name: &str) -> bool {
+    names::is_object_name(namespace) && names::is_object_name(name)
 }
 
 /// The claims that pods of a template mount.

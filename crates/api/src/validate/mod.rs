@@ -41,6 +41,9 @@ pub use target::{SourceClaims, claim_of_workload, target_is_source, workload_of}
 pub use usage::usage_allows;
 pub use verifier::{MOST_RETRIES, verifier};
 
+/// Most violations, and most warnings, that are shown at once.
+pub const MOST_SHOWN: usize = 50;
+
 /// What a look-up of an object found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Lookup<T> {
@@ -94,6 +97,10 @@ pub struct Violation {
 }
 
 impl Violation {
+    fn new(rule: Rule, field: String, problem: String, remedy: String) -> Self {
+        Self { rule: rule.id, field: one_line(field), problem: one_line(problem), remedy: one_line(remedy) }
+    }
+
     /// Problem and remedy, for places that show the field by themselves.
     pub fn text(&self) -> String {
         format!("{}; {}", self.problem, self.remedy)
@@ -141,11 +148,11 @@ impl Findings {
     }
 
     fn refuse(&mut self, rule: Rule, field: impl Into<String>, problem: impl Into<String>, remedy: impl Into<String>) {
-        self.violations.push(Violation { rule: rule.id, field: field.into(), problem: problem.into(), remedy: remedy.into() });
+        self.violations.push(Violation::new(rule, field.into(), problem.into(), remedy.into()));
     }
 
     fn warn(&mut self, rule: Rule, field: impl Into<String>, problem: impl Into<String>, remedy: impl Into<String>) {
-        self.warnings.push(Violation { rule: rule.id, field: field.into(), problem: problem.into(), remedy: remedy.into() });
+        self.warnings.push(Violation::new(rule, field.into(), problem.into(), remedy.into()));
     }
 }
 
@@ -157,10 +164,33 @@ impl fmt::Display for Findings {
             [only] => only.fmt(f),
             several => {
                 write!(f, "{} problems", several.len())?;
-                several.iter().try_for_each(|violation| write!(f, "\n* {violation}"))
+                several.iter().take(MOST_SHOWN).try_for_each(|violation| write!(f, "\n* {violation}"))?;
+                match several.len().saturating_sub(MOST_SHOWN) {
+                    0 => Ok(()),
+                    more => write!(f, "\n* and {more} more"),
+                }
             }
         }
     }
+}
+
+/// Text that quotes what somebody wrote: it stays one line, so that nothing written there can pass for a message of ours, and it
+/// is cut where nobody would read on.
+fn one_line(text: String) -> String {
+    const LONGEST: usize = 1000;
+    let harmless = |c: char| !c.is_control() && !matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    if text.len() <= LONGEST && text.chars().all(harmless) {
+        return text;
+    }
+    let mut line = String::new();
+    for c in text.chars() {
+        if line.len() >= LONGEST {
+            line.push_str("...");
+            break;
+        }
+        if harmless(c) { line.push(c) } else { line.extend(c.escape_default()) }
+    }
+    line
 }
 
 /// Names to choose from, for a remedy; long lists are cut, and the cut is said.

@@ -1,6 +1,6 @@
 //! What a verifier's pods may not ask for: more than the restricted Pod Security profile allows.
 
-use k8s_openapi::api::core::v1::{PodSecurityContext, SecurityContext};
+use k8s_openapi::api::core::v1::{PodSecurityContext, SELinuxOptions, SecurityContext, WindowsSecurityContextOptions};
 
 use super::{Findings, rules::verifier as rules};
 use crate::{
@@ -80,9 +80,8 @@ fn of_pod(at: &str, pod: &FlatPodSpec, found: &mut Vec<String>) {
     volumes(&format!("{at}.volumes"), &pod.volumes, found);
     pod_context(&format!("{at}.securityContext"), pod.security_context.as_ref(), found);
     unsafe_container(&format!("{at}.containerSecurityContext"), pod.container_security_context.as_ref(), found);
-    for container in &pod.init_containers {
-        unsafe_container(&format!("{at}.initContainers[{}].securityContext", container.name), container.security_context.as_ref(), found);
-    }
+    // A program of somebody's own beside the target, with whatever rights: the run lets none in there either.
+    found.extend(pod.init_containers.iter().map(|container| format!("{at}.initContainers[{}]", container.name)));
 }
 
 fn volumes(at: &str, volumes: &[Volume], found: &mut Vec<String>) {
@@ -100,6 +99,35 @@ fn pod_context(at: &str, context: Option<&PodSecurityContext>, found: &mut Vec<S
     if context.sysctls.as_ref().is_some_and(|sysctls| !sysctls.is_empty()) {
         found.push(format!("{at}.sysctls"));
     }
+    profiles(
+        at,
+        [context.seccomp_profile.as_ref().map(|it| it.type_.as_str()), context.app_armor_profile.as_ref().map(|it| it.type_.as_str())],
+        context.se_linux_options.as_ref(),
+        context.windows_options.as_ref(),
+        found,
+    );
+}
+
+/// Confinement that is taken off; both contexts have the same fields for it.
+fn profiles(
+    at: &str,
+    [seccomp, app_armor]: [Option<&str>; 2],
+    selinux: Option<&SELinuxOptions>,
+    windows: Option<&WindowsSecurityContextOptions>,
+    found: &mut Vec<String>,
+) {
+    // The types that the baseline profile lets a container have.
+    const TYPES: [&str; 5] = ["", "container_t", "container_init_t", "container_kvm_t", "container_engine_t"];
+    let set = |value: &Option<String>| value.as_deref().is_some_and(|value| !value.is_empty());
+    let asked = [
+        ("seccompProfile Unconfined", seccomp == Some("Unconfined")),
+        ("appArmorProfile Unconfined", app_armor == Some("Unconfined")),
+        ("seLinuxOptions.type", selinux.is_some_and(|it| !TYPES.contains(&it.type_.as_deref().unwrap_or_default()))),
+        ("seLinuxOptions.user", selinux.is_some_and(|it| set(&it.user))),
+        ("seLinuxOptions.role", selinux.is_some_and(|it| set(&it.role))),
+        ("windowsOptions", windows.is_some()),
+    ];
+    found.extend(asked.into_iter().filter(|(_, asked)| *asked).map(|(name, _)| format!("{at}.{name}")));
 }
 
 /// Adds the settings of a container, below a field, that ask for more.
@@ -115,4 +143,11 @@ pub fn unsafe_container(at: &str, context: Option<&SecurityContext>, found: &mut
         ("procMount", context.proc_mount.as_deref().is_some_and(|mount| mount != "Default")),
     ];
     found.extend(asked.into_iter().filter(|(_, asked)| *asked).map(|(name, _)| format!("{at}.{name}")));
+    profiles(
+        at,
+        [context.seccomp_profile.as_ref().map(|it| it.type_.as_str()), context.app_armor_profile.as_ref().map(|it| it.type_.as_str())],
+        context.se_linux_options.as_ref(),
+        context.windows_options.as_ref(),
+        found,
+    );
 }

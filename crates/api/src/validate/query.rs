@@ -91,6 +91,10 @@ fn check_one(engine: &Engine, at: &str, check: &Value, findings: &mut Findings) 
 
 fn check_field(engine: &Engine, (name, shape): (&str, Shape), at: &str, check: &Map<String, Value>, counts: bool, findings: &mut Findings) {
     let field = format!("{at}.{name}");
+    if shape != Shape::Name && check.get(name).is_some_and(Value::is_null) {
+        // A key with nothing behind it is a check that lost its indentation, not one that was left out.
+        return findings.refuse(rules::QUERY_EMPTY, field, "is there and holds nothing", "give it a value, or take it out");
+    }
     let value = check.get(name).filter(|value| !value.is_null());
     match (shape, value) {
         (Shape::Name, None) => findings.refuse(rules::QUERY_NAMES, field, "is missing", format!("name the {name} to look for")),

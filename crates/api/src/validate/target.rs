@@ -6,7 +6,7 @@ use crate::shared::TypedObjectReference;
 /// the namespace of the object it stands in.
 ///
 /// In doubt they are the same: a group that one side leaves out matches any, versions in a group are ignored, and kinds are
-/// compared without case. Two references of different kinds may still mean the same data (a workload and its claim); that
+/// compared without case, in the singular and by their long name. Two references of different kinds may still mean the same data (a workload and its claim); that
 /// takes look-ups, see [`workload_of`] and [`claim_of_workload`].
 pub fn target_is_source(
     target: &TypedObjectReference,
@@ -14,12 +14,28 @@ pub fn target_is_source(
     source: &TypedObjectReference,
     source_namespace: &str,
 ) -> bool {
-    let group = |reference: &TypedObjectReference| reference.api_group.split('/').next().unwrap_or_default().to_ascii_lowercase();
-    let (ours, theirs) = (group(target), group(source));
+    let (ours, theirs) = (group_of(target), group_of(source));
     (ours == theirs || ours.is_empty() || theirs.is_empty())
-        && target.kind.eq_ignore_ascii_case(&source.kind)
+        && kind_of(target) == kind_of(source)
         && target.name == source.name
         && target.namespace_or(target_namespace) == source.namespace_or(source_namespace)
+}
+
+/// The group alone; the core group is empty, however it is written.
+fn group_of(reference: &TypedObjectReference) -> String {
+    match reference.api_group.split('/').next().unwrap_or_default().to_ascii_lowercase().as_str() {
+        "core" | "v1" => String::new(),
+        group => group.to_owned(),
+    }
+}
+
+/// The kind as one word for all its spellings. Who backs up may be less strict than we are about targets.
+fn kind_of(reference: &TypedObjectReference) -> String {
+    let lower = reference.kind.to_ascii_lowercase();
+    match lower.strip_suffix('s').unwrap_or(&lower) {
+        "pvc" => "persistentvolumeclaim".to_owned(),
+        kind => kind.to_owned(),
+    }
 }
 
 /// Kinds of the core group, none of which holds data of its own except claims.
@@ -82,8 +98,9 @@ pub struct SourceClaims {
 
 /// Kind, namespace and name of the workload that a source reference means, if it means one whose claims can be looked up.
 pub fn workload_of<'a>(source: &'a TypedObjectReference, own: &'a str) -> Option<(&'a str, &'a str, &'a str)> {
-    let of_apps = source.api_group.is_empty() || source.api_group.split('/').next() == Some("apps");
-    let known = ["StatefulSet", "Deployment", "DaemonSet"].into_iter().find(|kind| source.kind.eq_ignore_ascii_case(kind));
+    let of_apps = matches!(group_of(source).as_str(), "" | "apps");
+    let kind = kind_of(source);
+    let known = ["StatefulSet", "Deployment", "DaemonSet"].into_iter().find(|known| known.eq_ignore_ascii_case(&kind));
     known.filter(|_| of_apps && !source.name.is_empty()).map(|kind| (kind, source.namespace_or(own), source.name.as_str()))
 }
 

@@ -4,7 +4,7 @@ use super::{
     Findings, Invoker, Lookup, Zero, check_duration, check_scheduler, closest, query::check_query, rules::verifier as rules,
     session::named, target::holds_data, target_is_source, volumes::check_volumes,
 };
-use crate::{BackupVerifier, BackupVerifierSpec, RestoreOption, VerificationType, shared::Wire};
+use crate::{BackupVerifier, BackupVerifierSpec, RestoreOption, VerificationType, names::is_object_name, shared::Wire};
 
 /// Most retries a session or a verifier may ask for.
 pub const MOST_RETRIES: i32 = 100;
@@ -154,6 +154,13 @@ fn check_target(option: &RestoreOption, findings: &mut Findings) {
     };
     if reference.name.is_empty() {
         findings.refuse(rules::TARGET, format!("{target}.name"), "is missing", "name the object to restore into");
+    } else if !is_object_name(&reference.name) {
+        let problem = format!("{:?} is no name that an object can have", reference.name);
+        findings.refuse(rules::TARGET, format!("{target}.name"), problem, "write the name as kubectl get shows it");
+    }
+    if !reference.namespace.is_empty() && (reference.namespace.contains('.') || !is_object_name(&reference.namespace)) {
+        let problem = format!("{:?} is no name that a namespace can have", reference.namespace);
+        findings.refuse(rules::TARGET, format!("{target}.namespace"), problem, "write the name as kubectl get namespaces shows it");
     }
     let at = format!("{target}.kind");
     if reference.kind.is_empty() {

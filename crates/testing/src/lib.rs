@@ -134,11 +134,19 @@ pub fn objects(yaml: &str) -> Result<Vec<Value>> {
 
 /// What Helm makes of these templates of the chart.
 pub fn chart(templates: &[&str]) -> Result<Vec<Value>> {
+    chart_with(templates, &[])
+}
+
+/// The same with other values, each as `NAME=VALUE`.
+pub fn chart_with(templates: &[&str], values: &[&str]) -> Result<Vec<Value>> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../charts/backproof");
     let mut command = Command::new(tool("helm")?);
     command.arg("template").arg("backproof").arg(directory).args(["--namespace", "backproof-system"]);
     templates.iter().for_each(|template| {
         command.args(["--show-only", &format!("templates/{template}")]);
+    });
+    values.iter().for_each(|value| {
+        command.args(["--set", value]);
     });
     let output = command.output()?;
     ensure!(output.status.success(), "helm template failed: {}", String::from_utf8_lossy(&output.stderr));

@@ -244,7 +244,7 @@ impl Parsed {
     /// Two thirds of its life, counted from when it was made.
     fn due(&self) -> Timestamp {
         let made = self.not_before + BACKDATED;
-        made + (self.not_after.duration_since(made) * 2) / 3
+        (made + (self.not_after.duration_since(made) * 2) / 3).min(self.not_after)
     }
 }
 

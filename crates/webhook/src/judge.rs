@@ -132,7 +132,7 @@ async fn judge_verifier(source: &impl Source, allowed: &Allowed, verifier: &Back
         }
     };
     let (users, addon, function) = tokio::join!(source.users(namespace, name), addon, function);
-    let mut workloads = Vec::new();
+    let (mut workloads, mut storages) = (Vec::new(), Vec::new());
     if let (Lookup::Found(users), Some(target)) = (&users, option.and_then(|option| option.target.as_ref())) {
         for invoker in users.iter().map(OwnInvoker::view) {
             let entries = invoker.entries();
@@ -142,12 +142,18 @@ async fn judge_verifier(source: &impl Source, allowed: &Allowed, verifier: &Back
             for entry in using {
                 let found = source_claims(source, entry.source, invoker.namespace(), (target, namespace)).await;
                 workloads.extend(found.map(|found| (invoker.to_string(), found)));
+                let backend = invoker.backends().iter().find(|backend| backend.name == entry.repository.backend);
+                if let Some(reference) = backend.and_then(|backend| backend.storage_ref.as_ref()) {
+                    // What cannot be asked for is looked at again before anything runs.
+                    let storage = source.storage(reference.namespace_or(invoker.namespace()), &reference.name).await.found();
+                    storages.extend(storage.map(|storage| (invoker.to_string(), storage)));
+                }
             }
         }
     }
     let users: Lookup<Vec<Invoker<'_>>> = users.as_ref().map(|users| users.iter().map(OwnInvoker::view).collect());
     validate::verifier(verifier, &users)
-        .and(validate::verifier_references(verifier, &VerifierFacts { addon, function, workloads }))
+        .and(validate::verifier_references(verifier, &VerifierFacts { addon, function, workloads, storages }))
         .and(validate::pod_settings(verifier, &allowed.unsafe_namespaces))
 }
 

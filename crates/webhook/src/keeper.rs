@@ -199,7 +199,7 @@ fn with_bundle(webhooks: &Value, bundle: &str) -> Result<Option<Value>, Error> {
 }
 
 /// An item for every change of one object.
-fn changes<K>(api: Api<PartialObjectMeta<K>>, name: &str) -> impl Stream<Item = ()> + Send + Unpin + use<K>
+pub(crate) fn changes<K>(api: Api<PartialObjectMeta<K>>, name: &str) -> impl Stream<Item = ()> + Send + Unpin + use<K>
 where
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + Sync + 'static,
 {

@@ -8,6 +8,7 @@ pub mod admit;
 pub mod cache;
 pub mod certificate;
 mod error;
+pub mod files;
 pub mod health;
 pub mod judge;
 pub mod keeper;

@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Parser;
 
@@ -28,6 +28,10 @@ pub struct Options {
     /// ValidatingWebhookConfiguration whose caBundle is kept right.
     #[arg(long, default_value = "backproof-webhook")]
     pub configuration: String,
+    /// Directory with tls.crt and tls.key that somebody else keeps, such as cert-manager; then neither Secret nor caBundle is
+    /// written here.
+    #[arg(long)]
+    pub certificate_dir: Option<PathBuf>,
     /// Further DNS name or IP address the certificate is made for; may be given several times.
     #[arg(long = "also-known-as")]
     pub also_known_as: Vec<String>,

@@ -17,6 +17,7 @@ use crate::{
     Error, Options,
     admit::Admission,
     cache::Cache,
+    files::Files,
     health::{self, Health},
     keeper::Keeper,
     live::Live,
@@ -45,7 +46,10 @@ pub async fn run(options: Options) -> Result<(), Error> {
         });
     }
     tasks.spawn(note_filled(cache.clone(), Arc::clone(&health)));
-    tasks.spawn(Keeper::new(client.clone(), options.clone(), Arc::clone(&health)).run());
+    match options.certificate_dir.clone() {
+        None => tasks.spawn(Keeper::new(client.clone(), options.clone(), Arc::clone(&health)).run()),
+        Some(directory) => tasks.spawn(Files::new(client.clone(), &options, directory, Arc::clone(&health)).run()),
+    };
     tasks.spawn(serve_health(options.health_listen, health::router(Arc::clone(&health), metrics.clone())));
 
     let limits = Limits::default();

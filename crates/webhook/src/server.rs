@@ -44,24 +44,43 @@ pub struct Limits {
     pub connection: Duration,
     /// Most requests that are worked on at once; more wait within their time.
     pub concurrent: usize,
-    /// Most bytes of bodies held at once; what does not say how long it is counts as the longest.
+    /// Most bytes of bodies held at once that are not small; what does not say how long it is counts as the longest.
     pub bodies: usize,
+    /// Most values in one review. Each takes many times the memory of the bytes that write it.
+    pub values: usize,
 }
+
+/// A body of this size counts for nothing: as many as there may be requests at once fit, and they wait for nobody who is slow.
+const SMALL: usize = 64 << 10;
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { body: 8 << 20, request: Duration::from_secs(9), connection: Duration::from_secs(10), concurrent: 256, bodies: 32 << 20 }
+        Self {
+            body: 8 << 20,
+            request: Duration::from_secs(9),
+            connection: Duration::from_secs(10),
+            concurrent: 256,
+            bodies: 32 << 20,
+            values: 150_000,
+        }
     }
 }
+
+/// A review of so many values counts for nothing, as a small body does.
+const FEW: usize = 500;
 
 struct Service<C, L> {
     admission: Admission<C, L>,
     metrics: Metrics,
+    most: usize,
+    /// What all reviews that are read at the same time may hold together: as much as one.
+    values: Semaphore,
 }
 
 /// The routes of the reviews.
 pub fn router<C: Source, L: Source>(admission: Admission<C, L>, metrics: Metrics, limits: Limits) -> Router {
-    let service = Arc::new(Service { admission, metrics });
+    let values = Semaphore::new(limits.values);
+    let service = Arc::new(Service { admission, metrics, most: limits.values, values });
     let bounds = Bounds { requests: Arc::new(Semaphore::new(limits.concurrent)), kibibytes: Arc::new(Semaphore::new(limits.bodies >> 10)) };
     let mut router = Router::new();
     for judged in Judged::ALL.iter().copied() {
@@ -88,7 +107,10 @@ async fn bounded(limits: Limits, bounds: Bounds, request: Request, next: Next) -
     let longest = limits.request;
     let weight = kibibytes(request.headers(), limits);
     let work = async move {
-        let _body = bounds.kibibytes.acquire_many(weight).await;
+        let _body = match weight {
+            0 => None,
+            weight => Some(bounds.kibibytes.acquire_many(weight).await),
+        };
         let _permit = bounds.requests.acquire().await;
         next.run(request).await
     };
@@ -96,16 +118,23 @@ async fn bounded(limits: Limits, bounds: Bounds, request: Request, next: Next) -
     tokio::time::timeout(longest, work).await.unwrap_or_else(|_| late())
 }
 
-/// What a body counts for; never more than fits at once.
+/// What a body counts for; never more than fits at once, and nothing if it is small.
 fn kibibytes(headers: &HeaderMap, limits: Limits) -> u32 {
     let said = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()).and_then(|value| value.parse().ok());
     let most = limits.body.min(limits.bodies);
-    u32::try_from(said.unwrap_or(most).min(most) >> 10).unwrap_or(u32::MAX)
+    match said.unwrap_or(most).min(most) {
+        0..=SMALL => 0,
+        large => u32::try_from(large >> 10).unwrap_or(u32::MAX),
+    }
 }
 
 async fn review<C: Source, L: Source>(service: &Service<C, L>, judged: Judged, headers: &HeaderMap, body: &[u8]) -> Response {
     let start = Instant::now();
-    let (response, outcome) = match read(headers, body) {
+    let _values = match strict::values(body).min(service.most) {
+        0..=FEW => None,
+        many => Some(service.values.acquire_many(u32::try_from(many).unwrap_or(u32::MAX)).await),
+    };
+    let (response, outcome) = match read(headers, body, service.most) {
         Ok(request) => {
             let (answer, outcome) = service.admission.answer(judged, &request).await;
             tracing::debug!(kind = judged.kind(), namespace = ?request.namespace, name = request.name, ?outcome, "reviewed");
@@ -117,14 +146,14 @@ async fn review<C: Source, L: Source>(service: &Service<C, L>, judged: Judged, h
     response
 }
 
-fn read(headers: &HeaderMap, body: &[u8]) -> Result<AdmissionRequest<DynamicObject>, (StatusCode, String)> {
+fn read(headers: &HeaderMap, body: &[u8], most: usize) -> Result<AdmissionRequest<DynamicObject>, (StatusCode, String)> {
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let media_type = content_type.split(';').next().unwrap_or_default().trim();
     if !media_type.eq_ignore_ascii_case("application/json") {
         return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, format!("{content_type:?} is not understood; send application/json\n")));
     }
     let bad = |why: String| (StatusCode::BAD_REQUEST, format!("not an AdmissionReview of admission.k8s.io/v1: {why}\n"));
-    let review = strict::read(body).map_err(|error| bad(error.to_string()))?;
+    let review = strict::read(body, most).map_err(|error| bad(error.to_string()))?;
     let review: AdmissionReview<DynamicObject> = serde_json::from_value(review).map_err(|error| bad(error.to_string()))?;
     if review.types.api_version != "admission.k8s.io/v1" || review.types.kind != "AdmissionReview" {
         return Err(bad(format!("it is {} {}", review.types.api_version, review.types.kind)));

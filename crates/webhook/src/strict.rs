@@ -1,29 +1,49 @@
 //! JSON in which every key stands once. Two readers of a doubled key may take different values for it: such a body is refused.
 
-use std::fmt;
+use std::{cell::Cell, fmt};
 
 use serde::{
-    Deserialize, Deserializer,
-    de::{self, MapAccess, SeqAccess, Visitor},
+    Deserializer,
+    de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor},
 };
 use serde_json::{Map, Number, Value};
 
-/// Reads a body of UTF-8 JSON; how deep it may nest is bounded by the parser.
-pub fn read(body: &[u8]) -> Result<Value, serde_json::Error> {
-    serde_json::from_slice::<Strict>(body).map(|strict| strict.0)
+/// Reads a body of UTF-8 JSON of at most so many values; how deep it may nest is bounded by the parser.
+///
+/// A value takes far more memory than the two bytes that write it, so the size of a body says little about its cost.
+pub fn read(body: &[u8], most: usize) -> Result<Value, serde_json::Error> {
+    let left = Cell::new(most);
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let value = Once { left: &left, most }.deserialize(&mut deserializer)?;
+    deserializer.end()?;
+    Ok(value)
 }
 
-struct Strict(Value);
+/// At least as many values as a body holds, without reading it.
+pub fn values(body: &[u8]) -> usize {
+    1 + body.iter().filter(|byte| matches!(byte, b',' | b'[' | b'{')).count()
+}
 
-impl<'de> Deserialize<'de> for Strict {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Once).map(Self)
+/// What one value is read by.
+#[derive(Clone, Copy)]
+struct Once<'a> {
+    left: &'a Cell<usize>,
+    most: usize,
+}
+
+impl<'de> DeserializeSeed<'de> for Once<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        match self.left.get().checked_sub(1) {
+            Some(left) => self.left.set(left),
+            None => return Err(de::Error::custom(format_args!("it holds more than {} values", self.most))),
+        }
+        deserializer.deserialize_any(self)
     }
 }
 
-struct Once;
-
-impl<'de> Visitor<'de> for Once {
+impl<'de> Visitor<'de> for Once<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -60,7 +80,7 @@ impl<'de> Visitor<'de> for Once {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let mut all = Vec::new();
-        while let Some(Strict(item)) = items.next_element()? {
+        while let Some(item) = items.next_element_seed(self)? {
             all.push(item);
         }
         Ok(Value::Array(all))
@@ -72,7 +92,7 @@ impl<'de> Visitor<'de> for Once {
             if all.contains_key(&key) {
                 return Err(de::Error::custom(format_args!("the key {key:?} stands there twice")));
             }
-            let Strict(value) = entries.next_value()?;
+            let value = entries.next_value_seed(self)?;
             all.insert(key, value);
         }
         Ok(Value::Object(all))
@@ -84,6 +104,20 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    fn read(body: &[u8]) -> Result<Value, serde_json::Error> {
+        super::read(body, 1_000_000)
+    }
+
+    #[test]
+    fn more_values_than_allowed_are_not_read() {
+        for (body, count) in [("1", 1), ("[]", 1), ("[1, 2]", 3), (r#"{"a": 1, "b": [{"c": 1}]}"#, 5), (r#"{"a": "x,[{"}"#, 2)] {
+            assert!(super::read(body.as_bytes(), count).is_ok(), "{body}");
+            let error = super::read(body.as_bytes(), count - 1).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("it holds more than {} values", count - 1)), "{error}");
+            assert!(values(body.as_bytes()) >= count, "{body}");
+        }
+    }
 
     #[test]
     fn what_has_every_key_once_is_read_as_it_is() {

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Findings, Invoker, Lookup, RepositoryEntry, SourceClaims, Zero, check_duration, check_scheduler, claim_of_workload, did_you_mean,
+    Findings, Invoker, Lookup, RepositoryEntry, SourceClaims, Zero, check_duration, check_scheduler, claim_of_storage, claim_of_workload,
+    did_you_mean,
     rules::invoker as rules,
     session::{is_object, named},
     target_is_source, usage_allows, workload_of,
@@ -268,6 +269,24 @@ impl<'a> Rules<'a> {
                 format!(
                     "{what} restores into {shown}, a volume of {} {}/{}, which is backed up here",
                     workload.kind, workload.namespace, workload.name
+                ),
+                "name another verifier, or set its spec.restoreOption.target to another claim",
+            );
+        }
+        let backend = self.invoker.backends().iter().find(|backend| backend.name == entry.repository.backend);
+        let storage = backend.and_then(|backend| backend.storage_ref.as_ref()).and_then(|reference| {
+            let place = (reference.namespace_or(own).to_owned(), reference.name.clone());
+            self.facts.storages.get(&place).cloned().and_then(Lookup::found)
+        });
+        if let Some(storage) = storage.filter(|storage| claim_of_storage(target, namespace, storage)) {
+            let lies = storage.metadata;
+            self.findings.refuse(
+                rules::VERIFIER_STORAGE,
+                field,
+                format!(
+                    "{what} restores into {shown}, on which BackupStorage {}/{} lies",
+                    lies.namespace.unwrap_or_default(),
+                    lies.name.unwrap_or_default()
                 ),
                 "name another verifier, or set its spec.restoreOption.target to another claim",
             );

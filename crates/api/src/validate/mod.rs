@@ -37,9 +37,10 @@ pub use references::{VerifierFacts, verifier_references};
 pub use rule::{Effect, Rule};
 pub use session::{LATEST, SessionFacts, session, session_update, wants_newest};
 pub use storage::{StorageFacts, storage};
-pub use target::{SourceClaims, claim_of_workload, target_is_source, workload_of};
+pub use target::{SourceClaims, claim_of_storage, claim_of_workload, target_is_source, workload_of};
 pub use usage::usage_allows;
 pub use verifier::{MOST_RETRIES, verifier};
+pub use volumes::{is_own_place, is_own_volume};
 
 /// Most violations, and most warnings, that are shown at once.
 pub const MOST_SHOWN: usize = 50;
@@ -174,6 +175,9 @@ impl fmt::Display for Findings {
     }
 }
 
+/// Most names that are looked at for a remedy: an object may hold tens of thousands, and a fault in each of them.
+const LOOKED_AT: usize = 200;
+
 /// Text that quotes what somebody wrote: it stays one line, so that nothing written there can pass for a message of ours, and it
 /// is cut where nobody would read on.
 fn one_line(text: String) -> String {
@@ -197,9 +201,11 @@ fn one_line(text: String) -> String {
 fn choices<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     const SHOWN: usize = 8;
     let mut names: Vec<&str> = names.into_iter().filter(|name| !name.is_empty()).collect();
+    let beyond = names.len().saturating_sub(LOOKED_AT);
+    names.truncate(LOOKED_AT);
     names.sort_unstable();
     names.dedup();
-    let more = names.len().saturating_sub(SHOWN);
+    let more = names.len().saturating_sub(SHOWN) + beyond;
     names.truncate(SHOWN);
     match more {
         0 => names.join(", "),
@@ -247,9 +253,14 @@ fn check_scheduler(findings: &mut Findings, rules: (Rule, Rule), field: &str, sc
 /// The word that somebody may have meant.
 fn closest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     const ALIKE: f64 = 0.8;
+    const LONGEST: usize = 100;
+    if word.len() > LONGEST {
+        return None;
+    }
     let lower = word.to_lowercase();
     let likeness = |known: &&str| strsim::jaro_winkler(&lower, &known.to_lowercase());
-    let best = known.into_iter().map(|known| (likeness(&known), known)).max_by(|a, b| a.0.total_cmp(&b.0))?;
+    let known = known.into_iter().filter(|known| known.len() <= LONGEST).take(LOOKED_AT);
+    let best = known.map(|known| (likeness(&known), known)).max_by(|a, b| a.0.total_cmp(&b.0))?;
     (best.0 >= ALIKE).then_some(best.1)
 }
 

@@ -1,8 +1,8 @@
 //! What a verifier refers to: the Addon and its task, and the Function that checks.
 
-use super::{Findings, Lookup, SourceClaims, claim_of_workload, did_you_mean, rules::verifier as rules, session::named};
+use super::{Findings, Lookup, SourceClaims, claim_of_storage, claim_of_workload, did_you_mean, rules::verifier as rules, session::named};
 use crate::{
-    Addon, BackupVerifier, Executor, Function, Task,
+    Addon, BackupStorage, BackupVerifier, Executor, Function, Task,
     shared::{TaskReference, Wire},
 };
 
@@ -15,6 +15,8 @@ pub struct VerifierFacts {
     pub function: Lookup<Function>,
     /// Workloads that invokers which use it back up, each with the invoker that names it.
     pub workloads: Vec<(String, SourceClaims)>,
+    /// Storages that such invokers keep in what it verifies, each with the invoker.
+    pub storages: Vec<(String, BackupStorage)>,
 }
 
 /// Whether what a verifier names is there and fits. What may come later is a warning.
@@ -65,6 +67,20 @@ pub fn verifier_references(verifier: &BackupVerifier, facts: &VerifierFacts) -> 
                     workload.kind,
                     workload.namespace,
                     workload.name
+                ),
+                "restore into another claim",
+            );
+        }
+        let holder = facts.storages.iter().find(|(_, storage)| claim_of_storage(target, own, storage));
+        if let Some((invoker, storage)) = holder {
+            findings.refuse(
+                rules::TARGET_STORAGE,
+                "spec.restoreOption.target",
+                format!(
+                    "{} is where BackupStorage {}/{} keeps its data, and with it what {invoker} has proven by this verifier",
+                    named(target, own),
+                    storage.metadata.namespace.as_deref().unwrap_or_default(),
+                    storage.metadata.name.as_deref().unwrap_or_default()
                 ),
                 "restore into another claim",
             );

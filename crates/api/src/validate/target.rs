@@ -1,6 +1,6 @@
 //! What may be restored into: nothing that was backed up, and only what holds data.
 
-use crate::shared::TypedObjectReference;
+use crate::{BackupStorage, shared::TypedObjectReference};
 
 /// Whether a restore target is the source of the backup, as far as the references themselves tell. Each reference comes with
 /// the namespace of the object it stands in.
@@ -102,6 +102,15 @@ pub fn workload_of<'a>(source: &'a TypedObjectReference, own: &'a str) -> Option
     let kind = kind_of(source);
     let known = ["StatefulSet", "Deployment", "DaemonSet"].into_iter().find(|known| known.eq_ignore_ascii_case(&kind));
     known.filter(|_| of_apps && !source.name.is_empty()).map(|kind| (kind, source.namespace_or(own), source.name.as_str()))
+}
+
+/// Whether a target is the claim that a storage keeps its data on.
+pub fn claim_of_storage(target: &TypedObjectReference, own: &str, storage: &BackupStorage) -> bool {
+    let local = storage.spec.storage.as_ref().and_then(|storage| storage.local.as_ref());
+    let claim = local.and_then(|local| local.source.persistent_volume_claim.as_ref());
+    kind_of(target) == "persistentvolumeclaim"
+        && claim.is_some_and(|claim| claim.claim_name == target.name)
+        && storage.metadata.namespace.as_deref() == Some(target.namespace_or(own))
 }
 
 /// Whether a target is a claim of this workload.

@@ -1,8 +1,13 @@
 //! Rules for BackupVerifier: it says what it must, and never restores onto what it proves.
 
 use super::{
-    Findings, Invoker, Lookup, Zero, check_duration, check_scheduler, closest, query::check_query, rules::verifier as rules,
-    session::named, target::holds_data, target_is_source, volumes::check_volumes,
+    Findings, Invoker, Lookup, Zero, check_duration, check_scheduler, closest,
+    query::check_query,
+    rules::verifier as rules,
+    session::named,
+    target::holds_data,
+    target_is_source,
+    volumes::{check_job_volumes, check_volumes},
 };
 use crate::{BackupVerifier, BackupVerifierSpec, RestoreOption, VerificationType, names::is_object_name, shared::Wire};
 
@@ -137,6 +142,7 @@ fn check_restore(option: Option<&RestoreOption>, findings: &mut Findings) {
             findings.refuse(rules::ADDON, format!("{addon}.tasks[{at}].name"), "is missing", "name a restore task of the Addon");
         }
     }
+    check_job_volumes(info, findings);
     if info.tasks.len() > 1 {
         findings.warn(
             rules::TASKS,

@@ -191,10 +191,20 @@ impl World {
             let of = |entry: validate::RepositoryEntry<'_>| Some((invoker.to_string(), self.workload(entry.source, invoker.namespace())?));
             invoker.entries().into_iter().filter_map(of).collect::<Vec<_>>()
         });
+        let storages = users.iter().flat_map(|invoker| {
+            let of = |entry: validate::RepositoryEntry<'_>| {
+                let backend = invoker.backends().iter().find(|backend| backend.name == entry.repository.backend)?;
+                let reference = backend.storage_ref.as_ref()?;
+                let storage = self.named("storage", reference.namespace_or(invoker.namespace()), &reference.name).found()?;
+                Some((invoker.to_string(), storage))
+            };
+            invoker.entries().into_iter().filter_map(of).collect::<Vec<_>>()
+        });
         let facts = VerifierFacts {
             addon: self.named("addon", "", &addon.unwrap_or_default()),
             function: self.named("function", "", &verifier.spec.function),
             workloads: workloads.collect(),
+            storages: storages.collect(),
         };
         let own = validate::verifier(&verifier, &Lookup::Found(users));
         own.and(validate::verifier_references(&verifier, &facts)).and(validate::pod_settings(&verifier, &["trusted".to_owned()]))

@@ -3,6 +3,7 @@
 use backproof_api::{
     Cause, Task,
     shared::{FlatPodSpec, TaskReference, TemplateVolumeSource, VolumeSource},
+    validate,
 };
 use k8s_openapi::api::core::v1::{
     EmptyDirVolumeSource, EphemeralVolumeSource, PersistentVolumeClaimTemplate, PersistentVolumeClaimVolumeSource, Volume, VolumeMount,
@@ -17,8 +18,6 @@ const SCRATCH_VOLUME: &str = "kubestash-tmp-volume";
 pub(crate) const SCRATCH_DIR: &str = "/kubestash-tmp";
 /// The volume that is restored into.
 pub(crate) const TARGET_VOLUME: &str = "backproof-target";
-/// Everything below is ours alone.
-const OUR_DIR: &str = "/backproof";
 
 /// Volumes and the container's mounts of them.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -73,7 +72,7 @@ pub(crate) fn added(task: &Task, given: &TaskReference, template: Option<&FlatPo
 /// Refuses what would hide a mount of ours or write to what is proven.
 pub(crate) fn check(added: &Volumes) -> Result<(), Failure> {
     for volume in &added.volumes {
-        if volume.name == SCRATCH_VOLUME || volume.name.starts_with("backproof-") {
+        if validate::is_own_volume(&volume.name) {
             let text = format!("a volume is named {:?}, which is Backproof's own; give it another name", volume.name);
             return Err(Failure::new(Cause::VerifierInvalid, text));
         }
@@ -88,9 +87,7 @@ pub(crate) fn check(added: &Volumes) -> Result<(), Failure> {
         }
     }
     for mount in &added.mounts {
-        let path = format!("{}/", mount.mount_path.trim_end_matches('/'));
-        let ours = |dir: &str| path.starts_with(&format!("{dir}/")) || format!("{dir}/").starts_with(&path);
-        if ours(OUR_DIR) || ours(SCRATCH_DIR) || ours("/dev") || ours("/proc") {
+        if validate::is_own_place(&mount.mount_path) {
             let text =
                 format!("volume {:?} is mounted at {}, which is Backproof's own place; mount it elsewhere", mount.name, mount.mount_path);
             return Err(Failure::new(Cause::VerifierInvalid, text));

@@ -2,23 +2,22 @@
 
 use std::{
     io::Write as _,
-    path::PathBuf,
     process::{Command, Stdio},
-    time::Duration,
 };
 
-use anyhow::{Context as _, Result, ensure};
-use backproof_testing::{ApiServer, chart, client, free_port, tool, wait};
-use k8s_openapi::api::{admissionregistration::v1::ValidatingWebhookConfiguration, core::v1::Secret};
+use anyhow::{Context as _, Result};
+use backproof_testing::{ApiServer, chart, tool};
 use kube::{
     Api,
-    api::{Patch, PatchParams, PostParams},
+    api::{Patch, PatchParams},
 };
 use serde_json::{Value, json};
 
 use crate::{
+    away,
     cases::world,
-    service::{self, ACCOUNT, Replica},
+    consent, hostile,
+    service::{self, Replica},
 };
 
 const SNAPSHOT: &str = "demo-storage-sample-backup-freq-backup-1730194080";
@@ -27,7 +26,7 @@ const SNAPSHOT: &str = "demo-storage-sample-backup-freq-backup-1730194080";
 type Change<'a> = &'a dyn Fn(&mut Value);
 
 /// Runs kubectl as administrator; returns whether it succeeded, and everything it printed.
-fn kubectl(server: &ApiServer, arguments: &[&str], input: &str) -> Result<(bool, String)> {
+pub(crate) fn kubectl(server: &ApiServer, arguments: &[&str], input: &str) -> Result<(bool, String)> {
     let mut child = Command::new(tool("kubectl")?)
         .arg("--kubeconfig")
         .arg(server.kubeconfig())
@@ -95,31 +94,18 @@ async fn populate(server: &ApiServer) -> Result<()> {
 }
 
 /// A session without the UID of an owner, which only the API server knows.
-fn session(name: &str, change: Change<'_>) -> Value {
+pub(crate) fn session(name: &str, change: Change<'_>) -> Value {
     let mut session = world()["session"].clone();
     session["metadata"] = json!({"name": name, "namespace": "demo"});
     change(&mut session["spec"]);
     session
 }
 
-fn create(server: &ApiServer, object: &Value) -> Result<(bool, String)> {
+pub(crate) fn create(server: &ApiServer, object: &Value) -> Result<(bool, String)> {
     kubectl(server, &["create", "-f", "-"], &object.to_string())
 }
 
-async fn bundle(server: &ApiServer) -> Result<Vec<u8>> {
-    let api = Api::<ValidatingWebhookConfiguration>::all(server.client.clone());
-    let webhooks = api.get("backproof-webhook").await?.webhooks.unwrap_or_default();
-    let mut bundles: Vec<_> = webhooks.into_iter().map(|webhook| webhook.client_config.ca_bundle.unwrap_or_default().0).collect();
-    bundles.dedup();
-    ensure!(bundles.len() == 1, "the webhooks of one registration trust different CAs");
-    Ok(bundles.remove(0))
-}
-
-fn secrets(server: &ApiServer) -> Api<Secret> {
-    Api::namespaced(server.client.clone(), "backproof-system")
-}
-
-async fn start() -> Result<(ApiServer, Replica)> {
+pub(crate) async fn start() -> Result<(ApiServer, Replica)> {
     let (server, replica) = service::start(&kinds()?, &[]).await?;
     server.apply(&["demo", "foreign"].map(service::namespace)).await?;
     populate(&server).await?;
@@ -137,7 +123,9 @@ async fn sessions_and_verifiers_are_judged_as_they_are_written() -> Result<()> {
     // Another object nobody can read arrives while the watch runs; what comes after it is still seen.
     server.apply(&[malformed_snapshot("meanwhile")]).await?;
     several_at_once(&server, 20)?;
-    outage(&server, replica).await
+    consent::nobody_gets_by_a_reference_what_they_may_not_have(&server).await?;
+    hostile::objects_of_a_million_values_cost_little(&server, &replica).await?;
+    away::outage(&server, replica).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -274,100 +262,5 @@ fn several_at_once(server: &ApiServer, rounds: usize) -> Result<()> {
         );
         assert!(text.contains(&warning), "{text}");
     }
-    Ok(())
-}
-
-/// With the webhook gone nothing new is let in, and nothing that exists is held up.
-async fn outage(server: &ApiServer, replica: Replica) -> Result<()> {
-    let reviews = replica.reviews;
-    drop(replica);
-    let (created, text) = create(server, &session("during-outage", &|_| ()))?;
-    assert!(!created && text.contains("failed calling webhook"), "{text}");
-    let patch = ["patch", "backupverificationsession", "right", "-n", "demo", "--type=merge", "-p"];
-    let metadata = r#"{"metadata":{"finalizers":["kubestash.com/cleanup"],"labels":{"a":"b"}}}"#;
-    let (changed, text) = kubectl(server, &[&patch[..], &[metadata]].concat(), "")?;
-    assert!(changed, "{text}");
-    let (changed, text) = kubectl(server, &[&patch[..], &[r#"{"status":{"phase":"Running"}}"#, "--subresource=status"]].concat(), "")?;
-    assert!(changed, "{text}");
-    let (deleted, text) = kubectl(server, &["delete", "backupverificationsession", "right", "-n", "demo", "--wait=false"], "")?;
-    assert!(deleted, "{text}");
-    let (changed, text) = kubectl(server, &[&patch[..], &[r#"{"metadata":{"finalizers":null}}"#]].concat(), "")?;
-    assert!(changed, "{text}");
-    // Nobody's backups stop: what they make and clean up needs nothing of ours, and so does our own installation.
-    for key in ["repository", "snapshot", "configuration", "storage", "restore", "addon", "function"] {
-        let mut object = world()[key].clone();
-        object["metadata"]["name"] = json!(format!("outage-{key}"));
-        let (created, text) = create(server, &object)?;
-        assert!(created, "{text}");
-    }
-    let finalized = r#"{"metadata":{"finalizers":["kubestash.com/cleanup"]}}"#;
-    for kind in ["repositories.storage.kubestash.com/outage-repository", "snapshots.storage.kubestash.com/outage-snapshot"] {
-        for arguments in [
-            &["patch", kind, "-n", "demo", "--type=merge", "-p", finalized][..],
-            &["delete", kind, "-n", "demo", "--wait=false"],
-            &["patch", kind, "-n", "demo", "--type=merge", "-p", r#"{"metadata":{"finalizers":null}}"#],
-        ] {
-            let (worked, text) = kubectl(server, arguments, "")?;
-            assert!(worked, "{text}");
-        }
-    }
-    let (deleted, text) = kubectl(server, &["delete", "backupverifier", "mysql-verifier", "-n", "demo"], "")?;
-    assert!(deleted, "{text}");
-    server.apply(&[world()["verifier"].clone()]).await.expect_err("a verifier must not come in unjudged");
-    let (deleted, text) = kubectl(server, &["delete", "namespace", "foreign", "--wait=false"], "")?;
-    assert!(deleted, "{text}");
-    // Back again, with the certificate that is in the Secret.
-    let secret = secrets(server).get("backproof-webhook-tls").await?;
-    let replica = Replica::start(server, reviews, &[])?;
-    replica.ready().await?;
-    assert_eq!(secrets(server).get("backproof-webhook-tls").await?.data, secret.data);
-    server.apply(&[world()["verifier"].clone()]).await?;
-    let (created, text) = create(server, &session("after-outage", &|_| ()))?;
-    assert!(created, "{text}");
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn certificate_and_registration_heal_and_two_replicas_agree() -> Result<()> {
-    let (server, first) = start().await?;
-    let second = Replica::start(&server, free_port()?, &[])?;
-    second.ready().await?;
-
-    let configurations = Api::<ValidatingWebhookConfiguration>::all(server.client.clone());
-    let trusted = bundle(&server).await?;
-    let wiped: Vec<_> = (0..16).map(|at| json!({"op": "remove", "path": format!("/webhooks/{at}/clientConfig/caBundle")})).collect();
-    let wiped = json!(wiped);
-    let wiped: kube::core::params::Patch<()> = Patch::Json(serde_json::from_value(wiped)?);
-    configurations.patch("backproof-webhook", &PatchParams::default(), &wiped).await?;
-    wait(Duration::from_secs(10), async || Ok(bundle(&server).await? == trusted)).await.context("the caBundle was not set again")?;
-
-    let before = secrets(&server).get("backproof-webhook-tls").await?;
-    secrets(&server).delete("backproof-webhook-tls", &Default::default()).await?;
-    let remade = async || Ok(secrets(&server).get_opt("backproof-webhook-tls").await?.is_some_and(|secret| secret.data != before.data));
-    wait(Duration::from_secs(10), remade).await.context("the Secret was not made again")?;
-    for replica in [&first, &second] {
-        replica.ready().await?;
-    }
-    let after = secrets(&server).get("backproof-webhook-tls").await?;
-    let trusted = after.data.clone().unwrap_or_default()["ca.crt"].0.clone();
-    wait(Duration::from_secs(10), async || Ok(bundle(&server).await? == trusted)).await.context("the caBundle is not the Secret's")?;
-    let (created, text) = create(&server, &session("right", &|_| ()))?;
-    assert!(created, "{text}");
-    // Nobody goes on writing once all is well.
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    assert_eq!(secrets(&server).get("backproof-webhook-tls").await?.metadata.resource_version, after.metadata.resource_version);
-    only_its_own_secret(&server, server.kubeconfig_of(ACCOUNT)?).await
-}
-
-/// The rights are for one Secret by name; the program that just made it could not make or read any other.
-async fn only_its_own_secret(server: &ApiServer, kubeconfig: PathBuf) -> Result<()> {
-    secrets(server).create(&PostParams::default(), &serde_json::from_value(json!({"metadata": {"name": "other"}}))?).await?;
-    let own = Api::<Secret>::namespaced(client(&kubeconfig).await?, "backproof-system");
-    let forbidden = |error: kube::Error| matches!(error, kube::Error::Api(status) if status.code == 403);
-    assert!(own.get("other").await.is_err_and(forbidden));
-    assert!(own.list(&Default::default()).await.is_err_and(forbidden));
-    let third = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "third"}});
-    assert!(own.create(&PostParams::default(), &serde_json::from_value(third.clone())?).await.is_err_and(forbidden));
-    assert!(own.patch("third", &PatchParams::apply("x"), &Patch::Apply(third)).await.is_err_and(forbidden));
     Ok(())
 }

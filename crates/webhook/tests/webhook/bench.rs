@@ -1,25 +1,19 @@
 //! What our webhook adds to the creation of a session, beside what one adds that does nothing, with ten thousand Snapshots
 //! in the caches. Interleaved, so that whatever else the machine does meets all three; printed, never judged.
 
-use std::{sync::Arc, time::Instant};
+use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
-use axum::{Json, Router, routing::post};
 use backproof_testing::{ApiServer, chart, free_port};
-use backproof_webhook::{
-    certificate::{Material, Serving},
-    server::{self, Limits},
-};
 use futures::{StreamExt as _, stream};
-use jiff::Timestamp;
-use k8s_openapi::ByteString;
 use kube::Client;
 use serde_json::{Value, json};
 
 use crate::{
+    calls::request,
     cases::world,
+    recorder::Recorder,
     service::{Replica, namespace, registration},
-    tables::request,
 };
 
 const SNAPSHOTS: usize = 10_000;
@@ -27,22 +21,11 @@ const ROUNDS: usize = 5;
 const REQUESTS: usize = 200;
 const NAMES: [&str; 3] = ["none", "noop", "ours"];
 
-/// A webhook that allows everything and looks at nothing.
+/// Registers a webhook that allows everything and looks at nothing.
 async fn noop(server: &ApiServer, registered: &Value) -> Result<()> {
-    let material = Material::new(&["127.0.0.1".to_owned()], Timestamp::now(), None)?;
-    let serving = Arc::new(Serving::default());
-    serving.serve(&material)?;
-    let port = free_port()?;
-    let answer = async |Json(review): Json<Value>| {
-        Json(
-            json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": {"uid": review["request"]["uid"], "allowed": true}}),
-        )
-    };
-    let listening = server::bind(([127, 0, 0, 1], port).into(), server::tls(serving)?, Limits::default());
-    tokio::spawn(listening.serve(Router::new().route("/", post(answer)).into_make_service()));
     let mut webhook = registered.clone();
     webhook["name"] = json!("noop.backproof.dev");
-    webhook["clientConfig"] = json!({"url": format!("https://127.0.0.1:{port}/"), "caBundle": ByteString(material.bundle.into_bytes())});
+    webhook["clientConfig"] = Recorder::start()?.client_config();
     webhook["namespaceSelector"] = json!({"matchLabels": {"bench": "noop"}});
     let meta = json!({"name": "noop"});
     server.apply(&[json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration", "metadata": meta, "webhooks": [webhook]})]).await
@@ -98,12 +81,6 @@ fn part(times: &mut [f64], share: f64) -> f64 {
     times[((times.len() - 1) as f64 * share) as usize]
 }
 
-fn resident(replica: &Replica) -> Result<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", replica.process.id()))?;
-    let line = status.lines().find(|line| line.starts_with("VmRSS")).context("no VmRSS")?;
-    Ok(line.split_whitespace().nth(1).context("no figure")?.parse::<u64>()? / 1024)
-}
-
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "bench: prints figures, judges nothing"]
 async fn what_the_webhook_adds() -> Result<()> {
@@ -157,6 +134,6 @@ async fn what_the_webhook_adds() -> Result<()> {
             over(|it| it.1)
         );
     }
-    println!("memory of the webhook with {SNAPSHOTS} Snapshots: {} MiB", resident(&replica)?);
+    println!("memory of the webhook with {SNAPSHOTS} Snapshots: {} MiB", replica.memory("VmRSS")?);
     Ok(())
 }

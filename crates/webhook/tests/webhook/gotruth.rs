@@ -10,19 +10,7 @@ use backproof_api::{duration, validate::check_schedule};
 use backproof_testing::tool;
 use serde_json::json;
 
-/// Numbers that look random and are the same in every run.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from((self.0 >> 33) % sides as u64).unwrap_or_default()
-    }
-
-    fn pick<'a>(&mut self, words: &[&'a str]) -> &'a str {
-        words[self.roll(words.len())]
-    }
-}
+use crate::generate::Dice;
 
 /// Text that is nearly a duration.
 fn some_duration(dice: &mut Dice) -> String {

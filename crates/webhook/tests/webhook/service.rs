@@ -38,6 +38,13 @@ impl Replica {
         Ok(Self { process: Process::start(command, log)?, reviews, health })
     }
 
+    /// MiB of memory: resident now (`VmRSS`), or at most so far (`VmHWM`).
+    pub(crate) fn memory(&self, which: &str) -> Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
+        let line = status.lines().find(|line| line.starts_with(which)).with_context(|| format!("no {which}"))?;
+        Ok(line.split_whitespace().nth(1).context("no figure")?.parse::<u64>()? / 1024)
+    }
+
     pub(crate) fn readiness(&self) -> Result<String> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.health))?;
         write!(stream, "GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
@@ -56,15 +63,32 @@ impl Replica {
     }
 }
 
+/// The chart's registration as it is.
+pub(crate) fn chart_registration() -> Result<Value> {
+    let objects = chart(&["webhook.yaml"])?;
+    objects.into_iter().find(|object| object["kind"] == "ValidatingWebhookConfiguration").context("no registration")
+}
+
 /// The chart's registration, with the service replaced by the address the program has in this test.
 pub(crate) fn registration(reviews: u16) -> Result<Vec<Value>> {
-    let mut objects = chart(&["webhook.yaml"])?;
-    objects.retain(|object| object["kind"] == "ValidatingWebhookConfiguration");
-    for webhook in objects.iter_mut().flat_map(|object| object["webhooks"].as_array_mut().unwrap()) {
+    let mut registered = chart_registration()?;
+    for webhook in registered["webhooks"].as_array_mut().context("no webhooks")? {
         let path = webhook["clientConfig"]["service"]["path"].as_str().context("no path")?.to_owned();
         webhook["clientConfig"] = json!({"url": format!("https://127.0.0.1:{reviews}{path}")});
     }
-    Ok(objects)
+    Ok(vec![registered])
+}
+
+/// Every kind of the chart; but anything goes, and nothing is filled in.
+pub(crate) fn kinds_that_take_anything() -> Result<Vec<Value>> {
+    let mut kinds = chart(&["crds.yaml"])?;
+    for kind in &mut kinds {
+        let anything = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+        let version = &mut kind["spec"]["versions"][0];
+        version["schema"]["openAPIV3Schema"] = anything;
+        version["additionalPrinterColumns"] = json!([]);
+    }
+    Ok(kinds)
 }
 
 pub(crate) fn namespace(name: &str) -> Value {

@@ -25,12 +25,12 @@ use serde_json::Value;
 
 use crate::memory::{Memory, review, world};
 
-const NAME: &str = "backproof-webhook.backproof-system.svc";
+pub(crate) const NAME: &str = "backproof-webhook.backproof-system.svc";
 
-struct Connection(BufReader<StreamOwned<ClientConnection, TcpStream>>);
+pub(crate) struct Connection(BufReader<StreamOwned<ClientConnection, TcpStream>>);
 
 impl Connection {
-    fn open(port: u16, bundle: &str) -> std::io::Result<Self> {
+    pub(crate) fn open(port: u16, bundle: &str) -> std::io::Result<Self> {
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(bundle.as_bytes()) {
             roots.add(certificate.unwrap()).unwrap();
@@ -49,11 +49,15 @@ impl Connection {
         Ok(Self(BufReader::new(StreamOwned::new(session, stream))))
     }
 
-    fn certificate(&self) -> Vec<u8> {
+    pub(crate) fn certificate(&self) -> Vec<u8> {
         self.0.get_ref().conn.peer_certificates().unwrap()[0].to_vec()
     }
 
-    fn post(&mut self, path: &str, body: &Value) -> Value {
+    pub(crate) fn stream(&mut self) -> &mut StreamOwned<ClientConnection, TcpStream> {
+        self.0.get_mut()
+    }
+
+    pub(crate) fn post(&mut self, path: &str, body: &Value) -> Value {
         let body = body.to_string();
         let stream = self.0.get_mut();
         write!(
@@ -79,11 +83,11 @@ impl Connection {
     }
 }
 
-fn serve(serving: Arc<Serving>, port: u16) -> Handle<std::net::SocketAddr> {
+pub(crate) fn serve(serving: Arc<Serving>, port: u16, limits: Limits) -> Handle<std::net::SocketAddr> {
     let memory = Memory::knowing(world());
-    let router = server::router(Admission::new(memory.clone(), memory, Allowed::default()), Metrics::default(), Limits::default());
+    let router = server::router(Admission::new(memory.clone(), memory, Allowed::default()), Metrics::default(), limits);
     let handle = Handle::new();
-    let server = server::bind(([127, 0, 0, 1], port).into(), server::tls(serving).unwrap(), Limits::default()).handle(handle.clone());
+    let server = server::bind(([127, 0, 0, 1], port).into(), server::tls(serving).unwrap(), limits).handle(handle.clone());
     tokio::spawn(server.serve(router.into_make_service()));
     handle
 }
@@ -95,7 +99,7 @@ async fn a_renewed_certificate_is_served_without_a_restart() {
     let second = Material::new(&names, Timestamp::now(), Some(&first)).unwrap();
     let serving = Arc::new(Serving::default());
     let port = backproof_testing::free_port().unwrap();
-    let handle = serve(Arc::clone(&serving), port);
+    let handle = serve(Arc::clone(&serving), port, Limits::default());
     handle.listening().await.unwrap();
     let bundle = first.bundle.clone();
     assert!(tokio::task::spawn_blocking(move || Connection::open(port, &bundle)).await.unwrap().is_err(), "nothing to serve yet");

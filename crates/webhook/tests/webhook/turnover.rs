@@ -20,9 +20,9 @@ use serde_json::{Value, json};
 use tokio::{io::copy_bidirectional, net::TcpListener, net::TcpStream};
 
 use crate::{
+    calls::request,
     cases::world,
-    service::{Replica, namespace, registration},
-    tables::{kinds_that_take_anything, request},
+    service::{Replica, kinds_that_take_anything, namespace, registration},
 };
 
 /// Reviews that go on until they are told to stop.
@@ -73,13 +73,13 @@ impl Load {
 }
 
 /// What a Service does: new connections go to the replicas that are ready.
-struct Balancer {
+pub(crate) struct Balancer {
     ready: Arc<Mutex<Vec<u16>>>,
-    port: u16,
+    pub(crate) port: u16,
 }
 
 impl Balancer {
-    async fn start() -> Result<Self> {
+    pub(crate) async fn start() -> Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let balancer = Self { ready: Arc::default(), port: listener.local_addr()?.port() };
         let ready = Arc::clone(&balancer.ready);
@@ -98,12 +98,12 @@ impl Balancer {
         Ok(balancer)
     }
 
-    fn send_to(&self, replicas: &[&Replica]) {
+    pub(crate) fn send_to(&self, replicas: &[&Replica]) {
         *self.ready.lock().unwrap_or_else(PoisonError::into_inner) = replicas.iter().map(|replica| replica.reviews).collect();
     }
 }
 
-async fn cluster(port: u16) -> Result<ApiServer> {
+pub(crate) async fn cluster(port: u16) -> Result<ApiServer> {
     let server = ApiServer::start().await?;
     server.apply(&kinds_that_take_anything()?).await?;
     server.apply(&["backproof-system", "demo"].map(namespace)).await?;
@@ -112,7 +112,7 @@ async fn cluster(port: u16) -> Result<ApiServer> {
     Ok(server)
 }
 
-async fn replica(server: &ApiServer) -> Result<Replica> {
+pub(crate) async fn replica(server: &ApiServer) -> Result<Replica> {
     let replica = Replica::start(server, free_port()?, &["--drain-seconds=2".to_owned()])?;
     replica.ready().await?;
     Ok(replica)

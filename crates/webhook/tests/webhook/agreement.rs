@@ -44,7 +44,8 @@ async fn stage() -> Result<(ApiServer, crate::service::Replica)> {
 async fn judged(client: &Client, key: &str, object: &Value) -> Result<Verdict> {
     let mut objects = world();
     objects["configuration"]["metadata"].as_object_mut().map(|meta| meta.remove("uid"));
-    objects[key] = object.clone();
+    // The API server hands maps on in the order of their keys.
+    objects[key] = sorted(object);
     let pure = World(objects).judge(key, None);
     let answer = request(client, "POST", &format!("{}?dryRun=All", collection(object)?), Some(object)).await?;
     let message = answer.body["message"].as_str().unwrap_or_default().to_owned();
@@ -72,6 +73,18 @@ async fn judged(client: &Client, key: &str, object: &Value) -> Result<Verdict> {
             answer.code, answer.warnings
         )),
     })
+}
+
+fn sorted(value: &Value) -> Value {
+    match value {
+        Value::Object(object) => {
+            let mut entries: Vec<_> = object.iter().map(|(key, value)| (key.clone(), sorted(value))).collect();
+            entries.sort_by(|a, b| a.0.cmp(&b.0));
+            Value::Object(entries.into_iter().collect())
+        }
+        Value::Array(items) => items.iter().map(sorted).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value.clone(),
+    }
 }
 
 enum Verdict {

@@ -50,7 +50,8 @@ pub(crate) async fn request_as(client: &Client, user: Option<&str>, method: &str
     let warning = |value: &axum::http::HeaderValue| {
         // 299 - "TEXT", with quotes and backslashes escaped.
         let text = String::from_utf8_lossy(value.as_bytes()).into_owned();
-        text.strip_prefix("299 - \"").unwrap_or(&text).trim_end_matches('"').replace("\\\"", "\"").replace("\\\\", "\\")
+        let quoted = text.strip_prefix("299 - \"").and_then(|text| text.strip_suffix('"'));
+        quoted.unwrap_or(&text).replace("\\\"", "\"").replace("\\\\", "\\")
     };
     let warnings = response.headers().get_all("warning").iter().map(warning).collect();
     let code = response.status().as_u16();

@@ -111,6 +111,7 @@ async fn what_the_webhook_adds() -> Result<()> {
     replica.ready().await?;
     tokio::time::sleep(std::time::Duration::from_secs(2)).await;
 
+    let before = replica.cpu()?;
     println!("| connections | create | p50 ms | p99 ms | added p50 | added p99 |\n|---|---|---|---|---|---|");
     for connections in [1, 32] {
         let mut times = [Vec::new(), Vec::new(), Vec::new()];
@@ -134,6 +135,8 @@ async fn what_the_webhook_adds() -> Result<()> {
             over(|it| it.1)
         );
     }
+    let reviews = 2 * ROUNDS * REQUESTS;
+    println!("CPU time of the webhook per review: {:.0} us", (replica.cpu()? - before).as_micros() as f64 / reviews as f64);
     println!("memory of the webhook with {SNAPSHOTS} Snapshots: {} MiB", replica.memory("VmRSS")?);
     Ok(())
 }

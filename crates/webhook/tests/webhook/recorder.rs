@@ -21,7 +21,7 @@ pub(crate) struct Recorder {
 }
 
 impl Recorder {
-    /// Starts one; it ends with the test's runtime.
+    /// Starts one; it ends with the process.
     pub(crate) fn start() -> Result<Self> {
         let material = Material::new(&["127.0.0.1".to_owned()], Timestamp::now(), None)?;
         let serving = Arc::new(Serving::default());
@@ -38,8 +38,10 @@ impl Recorder {
             std::future::ready(answer)
         };
         let port = free_port()?;
+        // Workers of its own, as another process has: those of the test are awake whenever it asks.
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let listening = server::bind(([127, 0, 0, 1], port).into(), server::tls(serving)?, Limits::default());
-        tokio::spawn(listening.serve(Router::new().fallback(answer).into_make_service()));
+        std::thread::spawn(move || runtime.block_on(listening.serve(Router::new().fallback(answer).into_make_service())));
         Ok(Self { port, bundle: material.bundle, seen })
     }
 

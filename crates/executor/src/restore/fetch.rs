@@ -8,7 +8,7 @@ use std::sync::{
 
 use backproof_api::Cause;
 
-use super::{Findings, plan::coalesce};
+use super::{Findings, locate::pack_path, plan::coalesce};
 use crate::{
     repo::{BlobFault, BlobKind, Copy, Decoder, Id, PackState, Repository},
     store::{File, Folder, StoreError},
@@ -174,43 +174,62 @@ impl Reader<'_> {
         File::Named(Folder::Data, self.repository.index.pack(copy.pack).0)
     }
 
-    /// One blob by itself: its copy once more, then the others.
+    /// One blob by itself: its copy once more, then the others. Whoever asked hears of it in any case, or nobody would say why
+    /// the whole run stops.
     fn read_again(&mut self, piece: &Piece, each: &mut impl FnMut(&Piece, Got<'_>)) {
         if self.stop.is_set() {
             return;
         }
-        let copies = self.repository.index.copies(piece.kind, &piece.id);
-        let others = copies.iter().filter(|copy| **copy != piece.copy && self.repository.pack_state(copy.pack) == PackState::Whole);
-        let mut first_fault = None;
+        let (repository, findings) = (self.repository, self.findings);
+        let copies = repository.index.copies(piece.kind, &piece.id);
+        let others = copies.iter().filter(|copy| **copy != piece.copy && repository.pack_state(copy.pack) == PackState::Whole);
+        let mut faults = Vec::new();
         for copy in std::iter::once(&piece.copy).chain(others) {
-            let file = self.file(copy);
             let mut sealed = vec![0; copy.length as usize];
-            if let Err(error) = self.repository.store.get_range(file, u64::from(copy.offset), &mut sealed) {
-                let gone = matches!(error, StoreError::NotFound { .. });
-                if !gone && (self.repository.store.is_remote() || matches!(error, StoreError::NotReadable { .. })) {
+            match repository.store.get_range(self.file(copy), u64::from(copy.offset), &mut sealed) {
+                Err(StoreError::NotFound { .. }) => faults.push(Got::Gone(*copy)),
+                Err(error) if repository.store.is_remote() || matches!(error, StoreError::NotReadable { .. }) => {
                     // The same would come with every other piece.
                     self.stop.set();
+                    return each(piece, Got::Failed(error));
                 }
-                first_fault.get_or_insert(if gone { Got::Gone(*copy) } else { Got::Failed(error) });
-                continue;
-            }
-            match self.decoder.decode(&self.repository.key, &mut sealed, copy.raw(), &piece.id) {
-                Ok(plain) => {
-                    if let Some(Got::Damaged(bad, fault)) = &first_fault {
-                        let pack = File::Named(Folder::Data, self.repository.index.pack(bad.pack).0);
-                        let detail = format!("{}; another copy of it is sound", describe(&piece.id, bad, fault));
-                        self.findings.add(Cause::UnneededDamage, &pack.path(), &detail);
+                Err(error) => faults.push(Got::Failed(error)),
+                Ok(()) => match self.decoder.decode(&repository.key, &mut sealed, copy.raw(), &piece.id) {
+                    Ok(plain) => {
+                        if let Some((pack, fault)) = faults.iter().find_map(|fault| spared(repository, piece, fault)) {
+                            findings.add(Cause::UnneededDamage, &pack, &format!("{fault}; another copy of it is sound"));
+                        }
+                        return each(piece, Got::Plain(plain));
                     }
-                    return each(piece, Got::Plain(plain));
-                }
-                Err(fault) => {
-                    first_fault.get_or_insert(Got::Damaged(*copy, fault));
-                }
+                    Err(fault) => faults.push(Got::Damaged(*copy, fault)),
+                },
             }
         }
-        if let Some(fault) = first_fault {
+        // One copy that may yet be sound leaves it open whether the others' damage matters.
+        if let Some(fault) = faults.into_iter().min_by_key(Got::tells) {
             each(piece, fault);
         }
+    }
+}
+
+impl Got<'_> {
+    /// How much a fault tells about the blob; the least first.
+    fn tells(&self) -> u8 {
+        match self {
+            Self::Failed(_) => 0,
+            Self::Gone(_) => 1,
+            Self::Damaged(..) => 2,
+            Self::Plain(_) => 3,
+        }
+    }
+}
+
+/// File and words for a copy that was not needed in the end. One that went away is nothing to tell of: prunes do that.
+fn spared(repository: &Repository, piece: &Piece, fault: &Got<'_>) -> Option<(String, String)> {
+    match fault {
+        Got::Damaged(copy, fault) => Some((pack_path(repository, copy.pack), describe(&piece.id, copy, fault))),
+        Got::Failed(error) => Some((error.finding().path, format!("blob {}: {error}", piece.id.short()))),
+        Got::Gone(_) | Got::Plain(_) => None,
     }
 }
 

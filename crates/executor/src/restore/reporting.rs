@@ -57,6 +57,8 @@ pub(crate) struct Run {
     pub(crate) progress: Arc<Progress>,
     destination: Destination,
     started: Instant,
+    /// Whether the run came to its end, where everything was read back.
+    proven: AtomicBool,
     reported: AtomicBool,
 }
 
@@ -70,6 +72,7 @@ impl Run {
             progress: Arc::default(),
             destination,
             started: Instant::now(),
+            proven: AtomicBool::new(false),
             reported: AtomicBool::new(false),
         }
     }
@@ -79,8 +82,16 @@ impl Run {
         change(&mut self.facts.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
+    /// Notes that everything was restored and read back. That nothing was found does not say so: a run may end before.
+    pub(crate) fn has_proven(&self) {
+        self.proven.store(true, Ordering::Release);
+    }
+
     /// Judges what was found, writes the report, and says how to exit.
     pub(crate) fn finish(&self) -> ExitCode {
+        if !self.proven.load(Ordering::Acquire) && self.findings.judge().verdict == Verdict::Verified {
+            self.findings.add(Cause::Internal, "", "the run ended before everything was read back, and nothing says why");
+        }
         ExitCode::from(self.end(self.findings.judge()))
     }
 
@@ -191,4 +202,27 @@ pub(crate) fn watch(run: &Arc<Run>) -> io::Result<()> {
         run.give_up(Cause::Interrupted, "the executor was told to stop before it had finished");
     })?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a run of which nothing bad is known reports.
+    fn reported(proven: bool) -> Report {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("report");
+        let run = Run::new(Destination::File(path.clone()));
+        if proven {
+            run.has_proven();
+        }
+        let _ = run.finish();
+        serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn nothing_found_is_no_proof() {
+        assert_eq!((reported(true).outcome, reported(true).cause), (Verdict::Verified, None));
+        assert_eq!((reported(false).outcome, reported(false).cause), (Verdict::Inconclusive, Some(Cause::Internal)));
+    }
 }

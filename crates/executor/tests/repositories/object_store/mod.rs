@@ -13,12 +13,16 @@ use std::{
 
 use backproof_api::{Cause, Verdict, environment, report::Report};
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD, Engine as _};
+use serde_json::json;
 
 use self::{
     network::{Cut, cutting, cutting_at, gate, response},
-    servers::{Kind, PATIENCE, Server, Settings, service_account},
+    servers::{Kind, PASSWORD, PATIENCE, Server, Settings, service_account},
 };
-use crate::support::{listing, noise};
+use crate::support::{
+    forge::{Forge, Holds, file_node},
+    listing, noise,
+};
 
 macro_rules! of_each_store {
     ($($store:ident $kind:expr),+ $(,)?) => {$(
@@ -274,5 +278,35 @@ fn strange_answers_are_no_defect() {
         let started = Instant::now();
         inconclusive(case, &server.attempt(case, port).run(), cause, "the storage");
         eprintln!("{case}: {:?}", started.elapsed());
+    }
+}
+
+/// The first of two copies of a directory is refused. Whether the run ends there or reads the other copy: it does not end
+/// green before anything was restored.
+#[test]
+fn a_refused_copy_of_a_directory_is_not_passed_over() {
+    let server = Server::start(Kind::S3);
+    let directory = server.scratch.path().join("objects/bucket/backups/twice");
+    let mut forge = Forge::new(&directory, 2, PASSWORD);
+    let content = forge.pack(Holds::Data, &[b"all that there is".to_vec()]);
+    let tree = format!("{}\n", json!({ "nodes": [file_node("file", 17, &content)] })).into_bytes();
+    let id = forge.pack(Holds::Tree, &[tree.clone()]).remove(0);
+    let first = forge.last_pack();
+    forge.pack(Holds::Tree, &[tree, b"{}".to_vec()]);
+    forge.snapshot(&id);
+    let attempt = |case: &str, port| {
+        let mut attempt = server.attempt(case, port);
+        attempt.url = attempt.url.replace("sample", "twice");
+        attempt
+    };
+    expect("both copies", &attempt("both copies", server.port).run(), (Verdict::Verified, None));
+    for (case, status, code, cause) in [
+        ("first copy archived", "403 Forbidden", "InvalidObjectState", Cause::StorageUnreachable),
+        ("first copy forbidden", "403 Forbidden", "AccessDenied", Cause::StorageCredentialsRefused),
+        ("first copy broken", "500 Internal Server Error", "InternalError", Cause::StorageUnreachable),
+    ] {
+        let (place, answer) = (first.clone(), response(status, "application/xml", &format!("<Error><Code>{code}</Code></Error>")));
+        let port = gate(server.port, move |head| head.lines().next().is_some_and(|line| line.contains(&place)).then(|| answer.clone()));
+        inconclusive(case, &attempt(case, port).run(), cause, "the storage");
     }
 }

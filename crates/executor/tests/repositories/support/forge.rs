@@ -184,6 +184,11 @@ impl Forge {
         blobs.into_iter().map(|blob| blob.id).collect()
     }
 
+    /// Name of the pack written last.
+    pub(crate) fn last_pack(&self) -> String {
+        self.packs.last().and_then(|pack| pack["id"].as_str()).expect("a pack").to_owned()
+    }
+
     /// Adds to the index what was not written to any pack.
     pub(crate) fn claim_pack(&mut self, pack: Value) {
         self.packs.push(pack);

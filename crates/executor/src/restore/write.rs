@@ -3,7 +3,10 @@
 
 use std::{
     os::fd::{AsFd as _, OwnedFd},
-    sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering},
+    },
 };
 
 use rustix::{
@@ -32,6 +35,8 @@ pub(crate) const BROKEN: u8 = 2;
 pub(crate) const FAILED: u8 = 4;
 /// It was left out, which was counted.
 pub(crate) const LEFT_OUT: u8 = 8;
+/// A file that is opened several times is there.
+const MADE: u8 = 16;
 
 /// Writes a plan.
 pub(crate) struct Writer<'a> {
@@ -48,6 +53,8 @@ pub(crate) struct Writer<'a> {
     left: Vec<AtomicU32>,
     /// For each entry, what became of it.
     states: Vec<AtomicU8>,
+    /// Held while a file is made that is opened several times.
+    making: Mutex<()>,
 }
 
 /// What a writing thread keeps between two blobs.
@@ -66,7 +73,7 @@ impl<'a> Writer<'a> {
     ) -> Self {
         let left = plan.entries.iter().map(|entry| AtomicU32::new(entry.content.end - entry.content.start)).collect();
         let states = plan.entries.iter().map(|_| AtomicU8::new(0)).collect();
-        Self { plan, destinations, target, findings, stop, progress, metadata, stretches, left, states }
+        Self { plan, destinations, target, findings, stop, progress, metadata, stretches, left, states, making: Mutex::default() }
     }
 
     pub(crate) fn state(&self, number: u32) -> u8 {
@@ -86,17 +93,31 @@ impl<'a> Writer<'a> {
 
     pub(crate) fn failed(&self, number: u32, errno: Errno, what: &str) {
         self.mark(number, FAILED);
-        self.findings.add(cause_of(errno), &self.plan.shown(number), &format!("{what}: {errno}"));
+        let taken = if errno == Errno::EXIST { "; it may take this name and another one for the same" } else { "" };
+        self.findings.add(cause_of(errno), &self.plan.shown(number), &format!("{what}: {errno}{taken}"));
         if is_lasting(errno) {
             self.stop.set();
         }
     }
 
-    fn create(&self, number: u32) -> Result<OwnedFd, Errno> {
-        let entry = self.plan.entry(number);
-        // What is opened only once can have its mode from the beginning.
-        let mode = if entry.content.len() > 1 { 0o600 } else { u32::from(entry.mode & 0o777) };
-        self.target.at(&self.plan.path(number), OFlags::WRONLY | OFlags::CREATE, Mode::from_raw_mode(mode))
+    /// Opens a file to write to it. The first time it is made, and must not be there yet: where a target takes two names for
+    /// one (upper and lower case, or two spellings of a letter), one file would else be written and read back for both.
+    fn open(&self, number: u32) -> Result<OwnedFd, Errno> {
+        const NEW: OFlags = OFlags::WRONLY.union(OFlags::CREATE).union(OFlags::EXCL);
+        let (entry, path) = (self.plan.entry(number), self.plan.path(number));
+        if entry.content.len() <= 1 {
+            // What is opened only once can have its mode from the beginning.
+            return self.target.at(&path, NEW, Mode::from_raw_mode(u32::from(entry.mode & 0o777)));
+        }
+        if self.state(number) & MADE == 0 {
+            let _one_at_a_time = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+            if self.state(number) & MADE == 0 {
+                let made = self.target.at(&path, NEW, Mode::RUSR | Mode::WUSR)?;
+                self.mark(number, MADE);
+                return Ok(made);
+            }
+        }
+        self.target.at(&path, OFlags::WRONLY, Mode::empty())
     }
 
     /// Makes every directory, parents first.
@@ -145,7 +166,7 @@ impl<'a> Writer<'a> {
     fn put_at(&self, hand: &mut Hand, number: u32, offset: u64, plain: &[u8]) -> Result<(), Errno> {
         let file = match hand.0.take().filter(|(known, _)| *known == number) {
             Some((_, file)) => file,
-            None => self.create(number)?,
+            None => self.open(number)?,
         };
         let mut at = 0;
         let mut holes = false;
@@ -201,7 +222,7 @@ impl<'a> Writer<'a> {
             let result = (|| {
                 let file = match hand.0.take().filter(|(known, _)| *known == number) {
                     Some((_, file)) => file,
-                    None => self.create(number)?,
+                    None => self.open(number)?,
                 };
                 if state & HOLES != 0 {
                     rustix::fs::ftruncate(&file, entry.size)?;

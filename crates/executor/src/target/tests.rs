@@ -64,10 +64,13 @@ fn wiping_follows_no_link_and_gets_through_what_was_restored() {
         fs::create_dir(&deep).unwrap();
     }
     fs::set_permissions(inside.join("a/b"), fs::Permissions::from_mode(0o0)).unwrap();
-    fs::create_dir(inside.join("lost+found")).unwrap();
+    // A backup of a whole file system brings one with what is in it.
+    fs::create_dir_all(inside.join("lost+found/lost+found")).unwrap();
+    fs::write(inside.join("lost+found/#12"), "x").unwrap();
     let target = Target::open(&inside).unwrap();
     marker::write(&target, &claim("a")).unwrap();
     wipe::wipe(&target, &|| ()).unwrap();
+    assert_eq!(fs::read_dir(inside.join("lost+found")).unwrap().count(), 0);
     let mut left: Vec<_> = fs::read_dir(&inside).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     left.sort();
     assert_eq!(left, [MARKER, "lost+found"]);

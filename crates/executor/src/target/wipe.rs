@@ -13,7 +13,7 @@ use super::{MARKER, Target, marker::LOST_AND_FOUND};
 
 const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// Removes everything but the marker and `lost+found`. `tick` is called for every entry removed.
+/// Removes everything but the marker, and what lies in `lost+found` if it may. `tick` is called for every entry removed.
 pub(super) fn wipe(target: &Target, tick: &dyn Fn()) -> Result<(), Finding> {
     let root = target.at(b"", OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).map_err(|errno| refused(target, b"", errno, None))?;
     let device = rustix::fs::fstat(&root).map_err(|errno| refused(target, b"", errno, None))?.st_dev;
@@ -27,13 +27,15 @@ pub(super) fn wipe(target: &Target, tick: &dyn Fn()) -> Result<(), Finding> {
         };
         let Some(name) = names.pop() else {
             let done = stack.pop();
-            if let (Some(done), Some(parent)) = (done, stack.last()) {
+            if let (Some(done), Some(parent)) = (done, stack.last())
+                && !is_lost_and_found(stack.len(), &done.name)
+            {
                 remove(target, &parent.folder, &done.name, AtFlags::REMOVEDIR)?;
                 tick();
             }
             continue;
         };
-        if stack.len() == 1 && (name == MARKER.as_bytes() || name == LOST_AND_FOUND) {
+        if stack.len() == 1 && name == MARKER.as_bytes() {
             continue;
         }
         let Some(Level { folder, .. }) = stack.last() else { break };
@@ -48,7 +50,11 @@ pub(super) fn wipe(target: &Target, tick: &dyn Fn()) -> Result<(), Finding> {
             tick();
             continue;
         }
-        let opened = open_folder(folder, &name).map_err(|errno| refused(target, &name, errno, Some(stat.st_uid)))?;
+        let opened = match open_folder(folder, &name) {
+            // The file system's own, so nothing in it is ours.
+            Err(Errno::ACCESS | Errno::PERM) if is_lost_and_found(stack.len(), &name) => continue,
+            other => other.map_err(|errno| refused(target, &name, errno, Some(stat.st_uid)))?,
+        };
         if stack.len() >= 256 {
             // Too many open directories: take the deep one to the top, where it is emptied as any other.
             let moved = format!(".backproof-wipe-{}", stat.st_ino);
@@ -66,6 +72,11 @@ pub(super) fn wipe(target: &Target, tick: &dyn Fn()) -> Result<(), Finding> {
         stack.push(Level { folder: opened, name, left: None });
     }
     Ok(())
+}
+
+/// The directory that file systems make at their root stays; backups of such a root bring one too, with what is in it.
+fn is_lost_and_found(depth: usize, name: &[u8]) -> bool {
+    depth == 1 && name == LOST_AND_FOUND
 }
 
 struct Level {

@@ -38,12 +38,13 @@ type Content = (&'static str, Vec<Vec<u8>>);
 fn read_back(change: impl FnOnce(&Path)) -> (Vec<String>, Counts) {
     let files = [("long", &LONG[..]), ("small", &[5000, 70]), ("empty", &[])];
     let blobs = |name, lengths: &[usize]| lengths.iter().enumerate().map(|(at, length)| blob(name, at, *length)).collect();
-    read_back_of(&files.map(|(name, lengths)| (name, blobs(name, lengths))), usize::MAX, change)
+    read_back_of(&files.map(|(name, lengths)| (name, blobs(name, lengths))), usize::MAX, |_| (), change)
 }
 
-/// The same of these files, of which so many blobs are written before it is read back.
-fn read_back_of(files: &[Content], written: usize, change: impl FnOnce(&Path)) -> (Vec<String>, Counts) {
+/// The same of these files, of which so many blobs are written before it is read back, to a target that `before` prepares.
+fn read_back_of(files: &[Content], written: usize, before: impl FnOnce(&Path), change: impl FnOnce(&Path)) -> (Vec<String>, Counts) {
     let folder = tempfile::tempdir().unwrap();
+    before(folder.path());
     let target = Target::open(folder.path()).unwrap();
     let mut plan = Plan::new();
     let entry = |name: &str, kind, mode, size: usize| Entry {
@@ -106,9 +107,21 @@ fn what_was_left_alone_is_equal() {
 fn holes_are_read_back_before_the_file_is_finished() {
     let zeros: Vec<_> = [8 << 20, (8 << 20) + 1, 16 << 20, 5].into_iter().map(|length| vec![0; length]).collect();
     for written in [2, 3, 4] {
-        let (found, equal) = read_back_of(&[("sparse", zeros.clone())], written, |_| ());
+        let (found, equal) = read_back_of(&[("sparse", zeros.clone())], written, |_| (), |_| ());
         let bytes = zeros.iter().take(if written == 2 { 2 } else { 3 }).map(Vec::len).sum::<usize>();
         assert_eq!((found, equal.bytes >= bytes as u64), (Vec::new(), true), "{written} blobs written");
+    }
+}
+
+/// A target that does not tell upper from lower case has one file for two names, which reads back right for both.
+#[test]
+fn no_name_is_written_to_that_is_there() {
+    let content = |pieces: &[&str]| pieces.iter().map(|piece| piece.as_bytes().to_vec()).collect::<Vec<_>>();
+    for (name, blobs) in [("empty", content(&[])), ("one", content(&["content"])), ("two", content(&["con", "tent"]))] {
+        let there = |folder: &Path| fs::write(folder.join(name), blobs.concat()).unwrap();
+        let (found, equal) = read_back_of(&[(name, blobs.clone())], usize::MAX, there, |_| ());
+        assert!(found.iter().any(|line| line.contains("it may take this name and another one for the same")), "{name}: {found:?}");
+        assert_eq!(equal.files, 0, "{name}");
     }
 }
 

@@ -18,23 +18,9 @@ pub fn joined(parts: &[&str], limit: usize) -> String {
     if name.len() <= limit {
         return name.trim_matches('-').to_owned();
     }
-    let head = floor_boundary(&name, limit.div_ceil(2));
-    let tail = ceil_boundary(&name, name.len() - limit / 2);
+    let head = name.floor_char_boundary(limit.div_ceil(2));
+    let tail = name.ceil_char_boundary(name.len() - limit / 2);
     format!("{}{}", &name[..head], &name[tail..]).trim_matches('-').to_owned()
-}
-
-fn floor_boundary(text: &str, mut at: usize) -> usize {
-    while !text.is_char_boundary(at) {
-        at -= 1;
-    }
-    at
-}
-
-fn ceil_boundary(text: &str, mut at: usize) -> usize {
-    while !text.is_char_boundary(at) {
-        at += 1;
-    }
-    at
 }
 
 /// Name of a BackupVerificationSession: repository, session and the scheduled time in unix seconds.
@@ -54,7 +40,7 @@ pub fn snapshot(repository: &str, backup_session: &str) -> String {
 
 /// Name of a Snapshot that discovery makes for a restic snapshot.
 pub fn discovered_snapshot(repository: &str, restic_id: &str) -> String {
-    let short = &restic_id[..floor_boundary(restic_id, restic_id.len().min(16))];
+    let short = &restic_id[..restic_id.floor_char_boundary(16)];
     joined(&[repository, "restic", short], NAME_LIMIT)
 }
 

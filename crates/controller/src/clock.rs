@@ -4,6 +4,11 @@ use std::{fmt, sync::Arc};
 
 use jiff::Timestamp;
 
+/// A moment as Kubernetes keeps it: whole seconds.
+pub(crate) fn whole_second(at: Timestamp) -> Timestamp {
+    Timestamp::from_second(at.as_second()).unwrap_or(at)
+}
+
 /// The only way a reconciler learns what time it is.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);

@@ -13,6 +13,8 @@ use kube::ResourceExt as _;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use crate::clock::whole_second;
+
 /// Since when a Repository cannot be verified, and when it is tried next.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -142,7 +144,7 @@ fn after(now: Timestamp, tries: u32) -> String {
 }
 
 fn second(at: Timestamp) -> String {
-    Timestamp::from_second(at.as_second()).unwrap_or(at).to_string()
+    whole_second(at).to_string()
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The controller: schedule, verification session, restore session and repository, each a reconciler of its own.
 //!
 //! Invariant: every reconciler observes (reads only), decides (pure, total, without a clock) and applies; it alone writes
-//! the status fields of its kind. Nothing here reads a Secret.
+//! the status fields of its kind. Nothing here reads a Secret, but to copy it for the pairs of `crossNamespace` (`restore/copies`).
 
 // Whole objects as JSON literals in tests.
 #![cfg_attr(test, recursion_limit = "256")]
@@ -19,6 +19,7 @@ mod fate;
 mod hold;
 pub mod leader;
 pub mod lease;
+mod manifest;
 pub mod metrics;
 mod place;
 mod pods;

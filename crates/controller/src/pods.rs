@@ -1,8 +1,9 @@
-//! Whether a pod is what its Job asked for. An owner reference alone proves nothing: whoever may create pods can write one.
+//! Whether a pod is what its Job asked for, and whether it is gone. An owner reference alone proves nothing: whoever may create
+//! pods can write one.
 
 use k8s_openapi::api::{
     batch::v1::Job,
-    core::v1::{Container, Pod, Volume, VolumeMount},
+    core::v1::{Container, ContainerState, ContainerStatus, Pod, Volume, VolumeMount},
 };
 
 /// Name with which the API server begins the volumes of service account tokens it adds to pods.
@@ -46,5 +47,41 @@ fn work(container: &Container) -> Container {
         termination_message_path: container.termination_message_path.clone(),
         volume_mounts: (!mounts.is_empty()).then_some(mounts),
         ..Container::default()
+    }
+}
+
+/// Whether a pod can no longer touch anything: it ended, and so did each of its containers, those for debugging among them.
+pub(crate) fn is_gone(pod: &Pod) -> bool {
+    let Some(status) = &pod.status else { return false };
+    let statuses = [&status.container_statuses, &status.init_container_statuses, &status.ephemeral_container_statuses];
+    let ended = |container: &ContainerStatus| {
+        // A container that never came to run has nothing to end.
+        let never_ran = |state: &ContainerState| state.running.is_none() && container.started != Some(true);
+        container.state.as_ref().is_some_and(|state| state.terminated.is_some() || never_ran(state))
+    };
+    matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")) && statuses.into_iter().flatten().flatten().all(ended)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pod_is_gone_when_it_and_its_containers_have_ended() {
+        let container =
+            "state: {running: {startedAt: '2026-01-01T00:00:00Z'}}, name: c, image: i, imageID: i, ready: true, restartCount: 0";
+        for (status, gone) in [
+            ("{}".to_owned(), false),
+            ("{phase: Running}".to_owned(), false),
+            ("{phase: Unknown}".to_owned(), false),
+            ("{phase: Succeeded}".to_owned(), true),
+            ("{phase: Failed}".to_owned(), true),
+            (format!("{{phase: Failed, containerStatuses: [{{{container}}}]}}"), false),
+            (format!("{{phase: Failed, initContainerStatuses: [{{{container}}}]}}"), false),
+            (format!("{{phase: Failed, ephemeralContainerStatuses: [{{{container}}}]}}"), false),
+        ] {
+            let pod: Pod = serde_saphyr::from_str(&format!("{{status: {status}}}")).unwrap();
+            assert_eq!(is_gone(&pod), gone, "{status}");
+        }
     }
 }

@@ -15,10 +15,11 @@ use k8s_openapi::{
 };
 use kube::{Resource as _, ResourceExt as _};
 
-use crate::storage::RepositoryAccess;
+use crate::{
+    manifest::{NOBODY, list, map, text},
+    storage::RepositoryAccess,
+};
 
-/// The user and group of the pod where the storage's runtime settings name none.
-const NOBODY: i64 = 65_534;
 /// Seconds a listing may take.
 const DEADLINE: i64 = 30 * 60;
 /// Seconds a finished Job stays.
@@ -105,7 +106,7 @@ pub(super) fn job(parts: Parts<'_>) -> Job {
             template: PodTemplateSpec {
                 metadata: Some(ObjectMeta {
                     labels: Some(pod_labels),
-                    annotations: some_map(settings.pod_annotations.clone()),
+                    annotations: map(settings.pod_annotations.clone()),
                     ..ObjectMeta::default()
                 }),
                 spec: Some(pod(parts, settings)),
@@ -117,7 +118,6 @@ pub(super) fn job(parts: Parts<'_>) -> Job {
 }
 
 fn pod(parts: Parts<'_>, settings: PodRuntimeSettings) -> PodSpec {
-    let text = |text: String| (!text.is_empty()).then_some(text);
     let user = user(parts.storage);
     let asked = settings.security_context.clone().unwrap_or_default();
     PodSpec {
@@ -134,15 +134,15 @@ fn pod(parts: Parts<'_>, settings: PodRuntimeSettings) -> PodSpec {
             seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".into(), localhost_profile: None }),
             ..PodSecurityContext::default()
         }),
-        volumes: some_list(parts.access.volumes.clone()),
-        node_selector: some_map(settings.node_selector),
-        image_pull_secrets: some_list(settings.image_pull_secrets),
+        volumes: list(parts.access.volumes.clone()),
+        node_selector: map(settings.node_selector),
+        image_pull_secrets: list(settings.image_pull_secrets),
         affinity: settings.affinity,
-        tolerations: some_list(settings.tolerations),
+        tolerations: list(settings.tolerations),
         scheduler_name: text(settings.scheduler_name),
         priority_class_name: text(settings.priority_class_name),
         runtime_class_name: settings.runtime_class_name,
-        topology_spread_constraints: some_list(settings.topology_spread_constraints),
+        topology_spread_constraints: list(settings.topology_spread_constraints),
         containers: vec![container(parts)],
         ..PodSpec::default()
     }
@@ -156,8 +156,8 @@ fn container(parts: Parts<'_>) -> Container {
         image: Some(parts.image.to_owned()),
         command: Some(vec!["/bin/backproof-executor".into()]),
         args: Some(arguments(&parts)),
-        env: some_list(env),
-        volume_mounts: some_list(parts.access.mounts),
+        env: list(env),
+        volume_mounts: list(parts.access.mounts),
         resources: settings.and_then(|settings| settings.resources.clone()),
         termination_message_path: Some("/dev/termination-log".into()),
         termination_message_policy: Some("File".into()),
@@ -211,12 +211,4 @@ fn owner(repository: &Repository) -> OwnerReference {
         controller: Some(true),
         block_owner_deletion: Some(true),
     }
-}
-
-fn some_list<T>(items: Vec<T>) -> Option<Vec<T>> {
-    (!items.is_empty()).then_some(items)
-}
-
-fn some_map(map: BTreeMap<String, String>) -> Option<BTreeMap<String, String>> {
-    (!map.is_empty()).then_some(map)
 }

@@ -39,6 +39,7 @@ use crate::{
     Context, Error, Part, Shutdown,
     cache::Caches,
     events::{self, Note, path},
+    manifest::proxies,
     queue::{Again, drive},
     schedule::account::{Accounts, Purpose},
     storage::HostPath,
@@ -49,8 +50,6 @@ pub(crate) use inputs::{is_discovered, record};
 
 /// How often a Repository is looked at although nothing is due.
 const SLOWLY: Duration = Duration::from_secs(15 * 60);
-/// Variables a proxy is set by; what is set on the controller is handed on.
-const PROXIES: [&str; 6] = ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"];
 /// Events about a state that lasts, told once.
 const LASTING: [&str; 6] = ["WipeOutIgnored", "SnapshotNotTaken", "RepositoryReplaced", "Forbidden", "ApiRefused", "Internal"];
 
@@ -138,10 +137,7 @@ impl Discovery {
                     send(&f, key_of(&*repository));
                 }
             }),
-            proxies: PROXIES
-                .iter()
-                .filter_map(|name| Some(EnvVar { name: (*name).to_owned(), value: Some(std::env::var(name).ok()?), value_from: None }))
-                .collect(),
+            proxies: proxies(),
             told: Mutex::default(),
         }
     }

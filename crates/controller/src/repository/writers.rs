@@ -4,7 +4,7 @@ use backproof_api::BackupStorage;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 
-use crate::restore::target::is_gone;
+use crate::pods::is_gone;
 
 /// The claim a storage lies on.
 pub(super) fn claim(storage: &BackupStorage) -> Option<&str> {

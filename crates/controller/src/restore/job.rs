@@ -21,7 +21,10 @@ use super::{
     settings::{Profile, Wishes},
     volumes::{SCRATCH_DIR, Volumes},
 };
-use crate::storage::RepositoryAccess;
+use crate::{
+    manifest::{list, map, text},
+    storage::RepositoryAccess,
+};
 
 /// Seconds a finished Job stays.
 const TTL: i32 = 24 * 60 * 60;
@@ -106,7 +109,6 @@ pub(crate) fn job(parts: Parts<'_>) -> Job {
 }
 
 fn pod(parts: Parts<'_>, wished: FlatPodSpec) -> PodSpec {
-    let text = |text: String| (!text.is_empty()).then_some(text);
     PodSpec {
         restart_policy: Some("Never".into()),
         automount_service_account_token: Some(false),
@@ -118,7 +120,7 @@ fn pod(parts: Parts<'_>, wished: FlatPodSpec) -> PodSpec {
         termination_grace_period_seconds: wished.termination_grace_period_seconds,
         dns_policy: text(wished.dns_policy),
         dns_config: wished.dns_config,
-        node_selector: (!wished.node_selector.is_empty()).then_some(wished.node_selector),
+        node_selector: map(wished.node_selector),
         service_account_name: text(wished.service_account_name),
         host_network: wished.host_network.then_some(true),
         host_pid: wished.host_pid.then_some(true),
@@ -145,7 +147,7 @@ fn container(parts: Parts<'_>) -> Container {
         image: Some(spec.image.clone()),
         command: list(spec.command.clone()),
         args: list(spec.args.clone()),
-        working_dir: (!spec.working_dir.is_empty()).then(|| spec.working_dir.clone()),
+        working_dir: text(spec.working_dir.clone()),
         ports: list(spec.ports.clone()),
         env: Some(env(&parts)),
         env_from: list(parts.wishes.env_from()),
@@ -223,8 +225,4 @@ fn owner_reference(restore: &RestoreSession) -> OwnerReference {
         controller: Some(true),
         block_owner_deletion: Some(true),
     }
-}
-
-fn list<T>(items: Vec<T>) -> Option<Vec<T>> {
-    (!items.is_empty()).then_some(items)
 }

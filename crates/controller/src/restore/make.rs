@@ -18,7 +18,7 @@ use super::{
     status::{self, Step},
     target, wipe,
 };
-use crate::{events::Note, failure::Failure, storage::SecretSource};
+use crate::{events::Note, failure::Failure, pods::is_gone, storage::SecretSource};
 
 /// What a Job is for.
 enum Purpose {
@@ -139,7 +139,7 @@ impl Run<'_> {
             return self.stop(Step::Executor, failure);
         }
         let jobs = self.our_jobs();
-        if let Some(pod) = neighbours.iter().find(|pod| target::belongs(pod, &jobs) && !target::is_gone(pod)) {
+        if let Some(pod) = neighbours.iter().find(|pod| target::belongs(pod, &jobs) && !is_gone(pod)) {
             let why = format!("waiting for Pod {} of the component before to be gone", pod.name_any());
             self.waits(why);
             return self.finish();

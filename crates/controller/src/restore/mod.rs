@@ -53,7 +53,7 @@ use serde::de::DeserializeOwned;
 
 pub(crate) use owner::{Owner, parts};
 
-use crate::{Context, Error, Part, Shutdown, cache, error::Class, events::Note};
+use crate::{Context, Error, Part, Shutdown, cache, error::Class, events::Note, manifest::proxies};
 use apply::{Applied, apply};
 use observe::{Recent, Sources};
 use plan::Installation;
@@ -67,8 +67,6 @@ const KIND: &str = "RestoreSession";
 const PASSES: usize = 8;
 /// A restore under way is looked at this often even if nothing seems to happen.
 const SLOW: Duration = Duration::from_secs(30 * 60);
-/// Proxy settings that executors get when the controller has them.
-const PROXIES: &[&str] = &["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"];
 
 /// What the reconciler is given.
 struct World {
@@ -143,11 +141,6 @@ fn restore_of<K: ResourceExt>(object: &K) -> Option<ObjectRef<Guarded>> {
     let namespace = object.labels().get(labels::INVOKER_NAMESPACE)?;
     let name = object.annotations().get(labels::FULL_NAME).or_else(|| object.labels().get(labels::INVOKER_NAME))?;
     Some(ObjectRef::new(name).within(namespace))
-}
-
-fn proxies() -> Vec<EnvVar> {
-    let set = |name: &&str| std::env::var(name).ok().map(|value| EnvVar { name: (*name).to_owned(), value: Some(value), value_from: None });
-    PROXIES.iter().filter_map(set).collect()
 }
 
 async fn reconcile(guarded: Arc<Guarded>, world: Arc<World>) -> Result<Action, Error> {

@@ -30,7 +30,7 @@ use super::{
     resolve::{resolve, restore_task},
     status, target, wipe,
 };
-use crate::{Error, failure::Failure};
+use crate::{Error, failure::Failure, pods::is_gone};
 
 /// Where a restore's facts are read from.
 pub(crate) struct Sources {
@@ -185,7 +185,7 @@ impl Sources {
         for job in jobs.iter().filter(|job| !closed && crate::fate::is_finished(job)) {
             let job_uid = job.uid().unwrap_or_default();
             let of_job = [job_uid.as_str()].into();
-            if pods.iter().any(|pod| target::belongs(pod, &of_job) && target::is_gone(pod)) {
+            if pods.iter().any(|pod| target::belongs(pod, &of_job) && is_gone(pod)) {
                 continue;
             }
             let namespace = job.namespace().unwrap_or_default();

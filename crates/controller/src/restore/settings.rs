@@ -8,9 +8,7 @@ use k8s_openapi::api::core::v1::{
 };
 
 use super::variables::niceness;
-
-/// The user and group of a Job's pod where nobody names another.
-const NOBODY: i64 = 65_534;
+use crate::manifest::NOBODY;
 
 /// Settings of the Job's one container and its pod, from the weakest source to the strongest: Function, the Addon's settings
 /// in the verifier, the verifier's job template.

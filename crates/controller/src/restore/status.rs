@@ -11,7 +11,10 @@ use backproof_api::{
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use crate::failure::{Failure, cause_of};
+use crate::{
+    clock::whole_second,
+    failure::{Failure, cause_of},
+};
 
 /// Most findings kept; the executor's own list is short already.
 const FINDINGS: usize = 20;
@@ -31,7 +34,7 @@ pub(crate) enum Step {
 
 /// A moment as Kubernetes keeps it: whole seconds.
 pub(crate) fn time(at: Timestamp) -> Time {
-    Time(Timestamp::from_second(at.as_second()).unwrap_or(at))
+    Time(whole_second(at))
 }
 
 /// Fills in what is known from the start.

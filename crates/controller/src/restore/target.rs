@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::ResourceExt as _;
 
 use super::volumes;
-use crate::failure::Failure;
+use crate::{failure::Failure, pods::is_gone};
 
 /// The claims of the workload that was backed up.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -111,17 +111,6 @@ pub(crate) fn user<'a>(target: &PinnedTarget, pods: &'a [Pod], our_jobs: &BTreeS
 /// Whether a pod's controller is one of these Jobs, by UID: labels and names can be anybody's.
 pub(crate) fn belongs(pod: &Pod, jobs: &BTreeSet<&str>) -> bool {
     pod.owner_references().iter().any(|owner| owner.controller == Some(true) && owner.kind == "Job" && jobs.contains(owner.uid.as_str()))
-}
-
-/// Whether nothing of a pod runs any more: its phase is final and every container is terminated.
-pub(crate) fn is_gone(pod: &Pod) -> bool {
-    let Some(status) = &pod.status else { return false };
-    let terminated = status.container_statuses.iter().chain(&status.init_container_statuses).flatten().all(|container| {
-        let state = container.state.as_ref();
-        // A container that never came to run has nothing to end.
-        state.is_some_and(|state| state.terminated.is_some() || (state.running.is_none() && container.started != Some(true)))
-    });
-    matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")) && terminated
 }
 
 /// Whether a pod mounts a claim of its namespace.

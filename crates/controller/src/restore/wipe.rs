@@ -30,6 +30,7 @@ use crate::{
     events::Note,
     failure::Failure,
     fate::{Fate, Message, fate, is_finished, silence},
+    pods::is_gone,
 };
 
 /// Longest that a wipe may take after the end of its session.
@@ -158,7 +159,7 @@ fn ready(observed: &Observed, owner: &Owner, status: &RestoreSessionStatus) -> R
     let mine = |pod: &&k8s_openapi::api::core::v1::Pod| {
         target::belongs(pod, &ours) || (pod.labels().get(labels::SESSION_UID) == uid.as_ref() && target::mounts(pod, &claim.object.name))
     };
-    if neighbours.iter().filter(mine).any(|pod| !target::is_gone(pod)) {
+    if neighbours.iter().filter(mine).any(|pod| !is_gone(pod)) {
         return Ready::NotYet;
     }
     match target::user(claim, neighbours, &ours) {

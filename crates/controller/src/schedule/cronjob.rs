@@ -21,8 +21,8 @@ use k8s_openapi::{
     },
 };
 
-/// The user of the trigger's pod where nobody names another.
-const NOBODY: i64 = 65_534;
+use crate::manifest::{NOBODY, list, map, text};
+
 /// Seconds after which a trigger that never ran (no image, no node) is given up, so that such ones do not pile up.
 const TRIGGER_DEADLINE: i64 = 600;
 /// The words of `concurrencyPolicy`; the first is the default.
@@ -111,7 +111,7 @@ fn job_spec(parts: Parts<'_>, job: JobTemplate) -> JobSpec {
         active_deadline_seconds: Some(job.active_deadline_seconds.unwrap_or(TRIGGER_DEADLINE)),
         ttl_seconds_after_finished: job.ttl_seconds_after_finished,
         template: PodTemplateSpec {
-            metadata: Some(ObjectMeta { labels: Some(labels), annotations: some_map(metadata.annotations), ..ObjectMeta::default() }),
+            metadata: Some(ObjectMeta { labels: Some(labels), annotations: map(metadata.annotations), ..ObjectMeta::default() }),
             spec: Some(pod(parts, template.spec.unwrap_or_default())),
         },
         ..JobSpec::default()
@@ -121,7 +121,6 @@ fn job_spec(parts: Parts<'_>, job: JobTemplate) -> JobSpec {
 /// The pod. Of the verifier's settings those that say where it may run are taken; what runs, and as whom it talks to the API
 /// server, is ours.
 fn pod(parts: Parts<'_>, wished: FlatPodSpec) -> PodSpec {
-    let text = |text: String| (!text.is_empty()).then_some(text);
     let user = |wish: fn(&PodSecurityContext) -> Option<i64>| {
         wished.security_context.as_ref().and_then(wish).filter(|id| *id > 0).unwrap_or(NOBODY)
     };
@@ -137,10 +136,10 @@ fn pod(parts: Parts<'_>, wished: FlatPodSpec) -> PodSpec {
             seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".into(), localhost_profile: None }),
             ..PodSecurityContext::default()
         }),
-        node_selector: some_map(wished.node_selector),
-        image_pull_secrets: some_list(wished.image_pull_secrets),
+        node_selector: map(wished.node_selector),
+        image_pull_secrets: list(wished.image_pull_secrets),
         affinity: wished.affinity,
-        tolerations: some_list(wished.tolerations),
+        tolerations: list(wished.tolerations),
         scheduler_name: text(wished.scheduler_name),
         priority_class_name: text(wished.priority_class_name),
         runtime_class_name: wished.runtime_class_name,
@@ -232,12 +231,4 @@ fn owner(invoker: Invoker<'_>) -> OwnerReference {
         controller: Some(true),
         block_owner_deletion: Some(true),
     }
-}
-
-fn some_list<T>(items: Vec<T>) -> Option<Vec<T>> {
-    (!items.is_empty()).then_some(items)
-}
-
-fn some_map(map: BTreeMap<String, String>) -> Option<BTreeMap<String, String>> {
-    (!map.is_empty()).then_some(map)
 }

@@ -14,7 +14,7 @@ use super::{
     observed::{Observed, Remains, Seen, Settings, Sibling},
     stage::{Stage, stage},
 };
-use crate::{Error, hold::Place, lease::Lock};
+use crate::{Error, hold::Place, lease::Lock, pods::is_gone};
 
 impl Driver {
     /// What the world looks like for this session.
@@ -213,19 +213,6 @@ pub(super) fn may_make_a_pod(job: &Job, now: Timestamp) -> bool {
     !ended && !deleted
 }
 
-/// Whether a pod can no longer touch anything: it ended, and so did each of its containers.
-fn is_gone(pod: &Pod) -> bool {
-    let Some(status) = &pod.status else { return false };
-    let ended = matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"));
-    let running = |statuses: &Option<Vec<k8s_openapi::api::core::v1::ContainerStatus>>| {
-        statuses.iter().flatten().any(|container| container.state.as_ref().is_some_and(|state| state.running.is_some()))
-    };
-    ended
-        && !running(&status.container_statuses)
-        && !running(&status.init_container_statuses)
-        && !running(&status.ephemeral_container_statuses)
-}
-
 fn described(pod: &Pod) -> String {
     let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).unwrap_or("no node");
     format!("pod {}/{} on {node}", pod.namespace().unwrap_or_default(), pod.name_any())
@@ -250,25 +237,6 @@ mod tests {
             ("{metadata: {deletionTimestamp: '2026-01-01T00:58:59Z'}}", false),
         ] {
             assert_eq!(may_make_a_pod(&serde_saphyr::from_str(job).unwrap(), now), may, "{job}");
-        }
-    }
-
-    #[test]
-    fn a_pod_is_gone_when_it_and_its_containers_have_ended() {
-        let container =
-            "state: {running: {startedAt: '2026-01-01T00:00:00Z'}}, name: c, image: i, imageID: i, ready: true, restartCount: 0";
-        for (status, gone) in [
-            ("{}".to_owned(), false),
-            ("{phase: Running}".to_owned(), false),
-            ("{phase: Unknown}".to_owned(), false),
-            ("{phase: Succeeded}".to_owned(), true),
-            ("{phase: Failed}".to_owned(), true),
-            (format!("{{phase: Failed, containerStatuses: [{{{container}}}]}}"), false),
-            (format!("{{phase: Failed, initContainerStatuses: [{{{container}}}]}}"), false),
-            (format!("{{phase: Failed, ephemeralContainerStatuses: [{{{container}}}]}}"), false),
-        ] {
-            let pod: Pod = serde_saphyr::from_str(&format!("{{status: {status}}}")).unwrap();
-            assert_eq!(is_gone(&pod), gone, "{status}");
         }
     }
 }

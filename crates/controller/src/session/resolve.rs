@@ -16,6 +16,7 @@ use super::{
     proof, safety,
     wire::Refusal,
 };
+use crate::clock::whole_second;
 
 /// Resolves everything a session names into `run`. What was resolved before a refusal stays in `run`, as retry and history
 /// need it.
@@ -80,7 +81,7 @@ fn started(run: &mut PinnedRun, timeout: SignedDuration, now: Timestamp) {
 
 /// A moment in whole seconds, RFC 3339.
 pub(super) fn second(at: Timestamp) -> String {
-    Timestamp::from_second(at.as_second()).unwrap_or(at).to_string()
+    whole_second(at).to_string()
 }
 
 fn invoker<'a>(session: &BackupVerificationSession, references: &'a References) -> Result<Invoker<'a>, Refusal> {

@@ -8,6 +8,8 @@ use backproof_api::{
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use crate::clock::whole_second;
+
 /// Why a session is not proven.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Refusal {
@@ -24,7 +26,7 @@ impl Refusal {
 
 /// A moment as Kubernetes keeps it: whole seconds.
 pub(super) fn time(at: Timestamp) -> Time {
-    Time(Timestamp::from_second(at.as_second()).unwrap_or(at))
+    Time(whole_second(at))
 }
 
 /// Says what is going on; the session is under way.

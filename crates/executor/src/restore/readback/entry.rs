@@ -75,7 +75,7 @@ fn file_type(kind: Kind) -> FileType {
     }
 }
 
-/// The coarsest step of modification times, in nanoseconds, that file systems are known for and that `actual` shows.
+/// Whether a modification time is what was set, or that rounded down to the target's step of so many nanoseconds.
 fn same_time(expected: jiff::Timestamp, stat: &Stat, granularity: i128) -> bool {
     let actual = i128::from(stat.st_mtime) * 1_000_000_000 + i128::from(stat.st_mtime_nsec);
     let wanted = timespec(expected);

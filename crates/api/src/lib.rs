@@ -18,6 +18,7 @@ pub mod report;
 pub mod run;
 pub mod shared;
 pub mod template;
+pub mod text;
 pub mod validate;
 pub mod verdict;
 

@@ -6,7 +6,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Cause, Verdict};
+use crate::{Cause, Verdict, text::cut};
 
 /// Most bytes kubelet keeps of a termination message.
 pub const TERMINATION_MESSAGE_LIMIT: usize = 4096;
@@ -112,6 +112,11 @@ pub struct Counts {
 }
 
 impl Counts {
+    /// Whether there is nothing that could be proven: a file without bytes is something.
+    pub fn is_empty(self) -> bool {
+        self.files == 0 && self.directories == 0
+    }
+
     /// Component-wise sum.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {
@@ -237,40 +242,62 @@ pub struct DiscoveryRecord {
 }
 
 impl Report {
-    /// The report as JSON of at most `limit` bytes: findings are dropped from the end, then texts are cut; what remains is
-    /// always a whole document. `findingsTotal` tells that the list was shortened.
+    /// The report as JSON of at most `limit` bytes: findings are dropped from the end, then texts are cut ever shorter; what
+    /// remains is always a whole document that keeps outcome, cause and what makes it believable. `findingsTotal` tells that
+    /// the list was shortened.
     pub fn to_json(&self, limit: usize) -> String {
         let mut short = self.clone();
+        let mut most = 512;
         loop {
             let text = serde_json::to_string(&short).unwrap_or_default();
-            if text.len() <= limit {
+            if text.len() <= limit || most == 0 {
                 return text;
             }
-            if short.findings.pop().is_some() {
+            if short.findings.pop().is_none() {
+                short.cut(most);
+                most /= 2;
+            }
+        }
+    }
+
+    /// Cuts every text that comes from a repository, as whoever wrote that may have made it as long as they liked; and what
+    /// JSON has to escape may grow to six times its length.
+    fn cut(&mut self, most: usize) {
+        if let Some(error) = &mut self.error {
+            cut(error, most);
+        }
+        if let Some(SnapshotFacts { id: _, time, host, paths }) = &mut self.snapshot {
+            paths.truncate(1);
+            for text in paths.iter_mut().chain(time).chain([host]) {
+                cut(text, most / 2);
+            }
+        }
+        if let Some(RepositoryFacts { id, version: _, keys, password_fingerprint: _ }) = &mut self.repository {
+            cut(id, most.max(ID));
+            keys.truncate(most / 8);
+        }
+    }
+}
+
+/// Bytes of the ids that restic gives.
+const ID: usize = 64;
+
+impl DiscoveryReport {
+    /// The report as JSON of at most `limit` bytes: what can be spared goes first.
+    pub fn to_json(&self, limit: usize) -> String {
+        let mut short = self.clone();
+        let mut most = 512;
+        loop {
+            let text = serde_json::to_string(&short).unwrap_or_default();
+            if text.len() <= limit || most == 0 {
+                return text;
+            }
+            if short.error.as_mut().is_some_and(|error| cut(error, most)) {
                 continue;
             }
-            let cut = |text: &mut String, most: usize| {
-                if text.len() > most {
-                    let end = (0..=most).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
-                    text.truncate(end);
-                    text.push('…');
-                    return true;
-                }
-                false
-            };
-            let mut changed = short.error.as_mut().is_some_and(|error| cut(error, 512));
-            if let Some(snapshot) = &mut short.snapshot {
-                changed |= snapshot.paths.len() > 1;
-                snapshot.paths.truncate(1);
-                changed |= snapshot.paths.first_mut().is_some_and(|path| cut(path, 256));
-                changed |= cut(&mut snapshot.host, 64);
-            }
-            if let Some(repository) = &mut short.repository {
-                changed |= repository.keys.len() > 4;
-                repository.keys.truncate(4);
-            }
-            if !changed {
-                return text;
+            if short.notes.pop().is_none() && short.gone.pop().is_none() && short.ids.pop().is_none() {
+                most /= 2;
+                cut(&mut short.repository_id, most.max(ID));
             }
         }
     }
@@ -308,6 +335,52 @@ mod tests {
         assert!(text.len() <= TERMINATION_MESSAGE_LIMIT);
         let read: Report = serde_json::from_str(&text).unwrap();
         assert_eq!((read.findings_total, read.outcome, read.cause), (500, long.outcome, long.cause));
+    }
+
+    /// Whoever makes a backup chooses names and paths, and JSON writes a control character in six bytes.
+    #[test]
+    fn a_report_fits_whatever_the_repository_holds() {
+        for text in ["\u{1}", "\"", "é", "😀", "x"] {
+            let long = text.repeat(5000);
+            let hostile = Report {
+                error: Some(long.clone()),
+                snapshot: Some(SnapshotFacts {
+                    id: "f".repeat(64),
+                    time: Some(long.clone()),
+                    host: long.clone(),
+                    paths: vec![long.clone(); 3],
+                }),
+                repository: Some(RepositoryFacts {
+                    id: long.clone(),
+                    version: 2,
+                    keys: vec!["k".repeat(8); 2000],
+                    password_fingerprint: "p".repeat(16),
+                }),
+                findings: vec![Finding { kind: Cause::PackDamaged, path: long.clone(), detail: long.clone() }; 70],
+                findings_total: 70,
+                ..report()
+            };
+            let json = hostile.to_json(TERMINATION_MESSAGE_LIMIT);
+            assert!(json.len() <= TERMINATION_MESSAGE_LIMIT, "{text:?}: {}", json.len());
+            let read: Report = serde_json::from_str(&json).unwrap();
+            assert_eq!((&read.identity, read.outcome, read.cause), (&hostile.identity, hostile.outcome, hostile.cause), "{text:?}");
+            assert_eq!(read.snapshot.map(|snapshot| snapshot.id), Some("f".repeat(64)), "{text:?}");
+            let listing = DiscoveryReport {
+                cause: Some(Cause::SnapshotDamaged),
+                error: Some(long.clone()),
+                repository_id: long.clone(),
+                complete: false,
+                found: 50,
+                created: 0,
+                newest: None,
+                ids: vec!["0".repeat(16); 50],
+                gone: vec!["1".repeat(16); 50],
+                notes: vec![long.clone(); 3],
+            };
+            let json = listing.to_json(TERMINATION_MESSAGE_LIMIT);
+            assert!(json.len() <= TERMINATION_MESSAGE_LIMIT, "{text:?}: {}", json.len());
+            assert_eq!(serde_json::from_str::<DiscoveryReport>(&json).unwrap().cause, listing.cause, "{text:?}");
+        }
     }
 
     #[test]

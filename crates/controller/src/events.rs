@@ -1,5 +1,6 @@
 //! Events on the objects of people: each transition once, aggregated, and never a reason to fail.
 
+use backproof_api::text::cut;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
     Client, Resource, ResourceExt as _,
@@ -62,13 +63,15 @@ impl Events {
 
     /// Publishes an event on an object that another one caused; events about different causes are never made one.
     pub async fn publish_related(&self, regarding: &ObjectReference, related: Option<ObjectReference>, note: Note) {
+        let mut message = note.message;
+        cut(&mut message, NOTE_LIMIT);
         let event = Event {
             type_: match note.tone {
                 Tone::Normal => EventType::Normal,
                 Tone::Warning => EventType::Warning,
             },
             reason: note.reason.to_owned(),
-            note: Some(cut(note.message)),
+            note: Some(message),
             action: note.action.to_owned(),
             secondary: related,
         };
@@ -110,27 +113,5 @@ pub(crate) fn of_error(error: &Error, action: &'static str) -> Option<Note> {
         // Nothing can be made there any more, an event neither, and everything there is about to go.
         Class::Forbidden if error.chain().contains("because it is being terminated") => None,
         Class::Forbidden | Class::Refused | Class::Internal => Some(Note::warning(error.reason(), action, error.chain())),
-    }
-}
-
-fn cut(mut text: String) -> String {
-    const MARK: &str = "…";
-    if text.len() > NOTE_LIMIT {
-        let end = (0..=NOTE_LIMIT - MARK.len()).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
-        text.truncate(end);
-        text.push_str(MARK);
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn long_messages_are_cut_between_characters() {
-        assert_eq!(cut("short".into()), "short");
-        let long = cut("é".repeat(2000));
-        assert!(long.len() <= NOTE_LIMIT && long.ends_with('…'), "{}", long.len());
     }
 }

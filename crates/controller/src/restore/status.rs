@@ -7,6 +7,7 @@ use backproof_api::{
     phase::{self, conditions as of, reasons},
     report::{Finding, Report},
     run::{Evidence, PinnedRun},
+    text::cut,
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -18,7 +19,7 @@ use crate::{
 
 /// Most findings kept; the executor's own list is short already.
 const FINDINGS: usize = 20;
-/// Most characters of a finding's detail.
+/// Most bytes of a finding's path and of its detail.
 const DETAIL: usize = 300;
 
 /// Which step a failure of the whole restore belongs to.
@@ -119,14 +120,10 @@ pub(crate) fn reported(status: &mut RestoreSessionStatus, run: &PinnedRun, compo
 }
 
 fn shortened(finding: &Finding) -> Finding {
-    let cut = |text: &str| {
-        let mut short: String = text.chars().take(DETAIL).collect();
-        if short.len() < text.len() {
-            short.push('…');
-        }
-        short
-    };
-    Finding { kind: finding.kind, path: cut(&finding.path), detail: cut(&finding.detail) }
+    let mut short = finding.clone();
+    cut(&mut short.path, DETAIL);
+    cut(&mut short.detail, DETAIL);
+    short
 }
 
 /// Writes that a component ended without a report.

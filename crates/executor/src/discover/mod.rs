@@ -55,7 +55,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         }
     };
     let report = discover(args, &location);
-    let text = shortened(&report);
+    let text = report.to_json(TERMINATION_MESSAGE_LIMIT);
     let written =
         if args.report == "-" { std::io::stdout().write_all(format!("{text}\n").as_bytes()) } else { std::fs::write(&args.report, &text) };
     if let Err(error) = written {
@@ -137,23 +137,6 @@ async fn make(args: &Args, listing: Listing, report: &mut DiscoveryReport) -> Re
     Ok(())
 }
 
-/// The report as JSON that fits a termination message: what can be spared goes first.
-fn shortened(report: &DiscoveryReport) -> String {
-    let mut short = report.clone();
-    loop {
-        let text = serde_json::to_string(&short).unwrap_or_default();
-        if text.len() <= TERMINATION_MESSAGE_LIMIT {
-            return text;
-        }
-        let long = short.error.as_mut().filter(|error| error.len() > 512);
-        if let Some(error) = long {
-            *error = error.chars().take(256).collect();
-        } else if short.notes.pop().is_none() && short.gone.pop().is_none() && short.ids.pop().is_none() {
-            return text;
-        }
-    }
-}
-
 fn summary(report: &DiscoveryReport) -> String {
     match (report.cause, &report.error) {
         (Some(cause), Some(error)) => format!("{cause}: {error}"),
@@ -193,7 +176,7 @@ mod tests {
             gone: many(50),
             notes: vec!["x".repeat(2000); 3],
         };
-        let text = shortened(&report);
+        let text = report.to_json(TERMINATION_MESSAGE_LIMIT);
         assert!(text.len() <= TERMINATION_MESSAGE_LIMIT);
         let read: DiscoveryReport = serde_json::from_str(&text).unwrap();
         assert_eq!((read.cause, read.ids.len(), read.gone.len()), (report.cause, 50, 50));
@@ -218,6 +201,6 @@ mod tests {
             "why".into(),
         );
         assert!(!report.complete);
-        assert_eq!(serde_json::from_str::<DiscoveryReport>(&shortened(&report)).unwrap(), report);
+        assert_eq!(serde_json::from_str::<DiscoveryReport>(&report.to_json(TERMINATION_MESSAGE_LIMIT)).unwrap(), report);
     }
 }

@@ -9,12 +9,16 @@ use std::{cell::Cell, env, fs, path::Path, process::ExitCode};
 use backproof_api::{
     Cause,
     report::{Finding, Identity, WipeReport},
+    text::cut,
 };
 use rustix::io::Errno;
 
 pub(crate) use backproof_api::labels::TARGET_MARKER as MARKER;
 pub(crate) use beneath::Target;
 pub(crate) use marker::{Claim, Tenure};
+
+/// Most bytes of a wipe's error: escaped at its worst, the report still fits a termination message.
+const MOST_TOLD: usize = 600;
 
 /// Arguments of `wipe`.
 #[derive(clap::Args)]
@@ -53,7 +57,8 @@ pub(crate) fn wipe_command(args: &WipeArgs) -> ExitCode {
     if let Err(finding) = outcome {
         eprintln!("{}: {}: {}", finding.kind, finding.path, finding.detail);
         report.cause = Some(finding.kind);
-        report.error = Some(format!("{}: {}", finding.path, finding.detail).chars().take(1000).collect());
+        let error = report.error.insert(format!("{}: {}", finding.path, finding.detail));
+        cut(error, MOST_TOLD);
     }
     if let Some(path) = &args.report
         && let Err(error) = fs::write(path, serde_json::to_string(&report).unwrap_or_default())

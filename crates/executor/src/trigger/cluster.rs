@@ -1,6 +1,6 @@
 //! What `trigger` asks of the API server: two lists, one create, one event.
 
-use backproof_api::{BackupVerificationSession, Snapshot, names};
+use backproof_api::{BackupVerificationSession, Snapshot, names, text::cut};
 use jiff::Timestamp;
 use k8s_openapi::{
     api::core::v1::{Event, EventSource, ObjectReference},
@@ -166,9 +166,7 @@ fn warning(request: &Request, cronjob: &str, reason: &str, message: &str, now: T
     let window = (now.as_second() / WARNING_WINDOW_SECONDS).to_string();
     let hash = names::short_hash(&[cronjob, reason, message, &window]);
     let mut note = message.to_owned();
-    while note.len() > NOTE_LIMIT {
-        note.pop();
-    }
+    cut(&mut note, NOTE_LIMIT);
     Event {
         metadata: ObjectMeta {
             name: Some(format!("{cronjob}.{hash}")),

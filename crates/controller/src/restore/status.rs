@@ -100,6 +100,11 @@ pub(crate) fn reported(status: &mut RestoreSessionStatus, run: &PinnedRun, compo
             Cause::ReadBackIncomplete,
             format!("component {component:?}: {:?} were restored, but {:?} read back", report.restored, report.read_back),
         )),
+        // Of each component by itself: in their sum, one that proved nothing would not show.
+        Verdict::Verified if report.restored.is_empty() && !run.allow_empty => Some(Failure::new(
+            Cause::ReadBackIncomplete,
+            format!("component {component:?}: nothing was restored, and the verifier does not set allowEmpty"),
+        )),
         Verdict::Verified => None,
         Verdict::VerificationFailed | Verdict::Inconclusive | Verdict::Skipped => {
             let cause = report.cause.unwrap_or(Cause::ExecutorFailed);

@@ -92,8 +92,7 @@ fn proven(restore: &RestoreSession, run: &PinnedRun) -> Result<Box<Evidence>, St
     if evidence.read_back != evidence.restored {
         return Err(format!("{:?} were restored, but {:?} read back", evidence.restored, evidence.read_back));
     }
-    let empty = evidence.restored.files == 0 && evidence.restored.directories == 0;
-    if empty && !run.allow_empty {
+    if evidence.restored.is_empty() && !run.allow_empty {
         return Err("nothing was restored, and the verifier does not set allowEmpty".into());
     }
     if let Some(check) = evidence.checks.iter().find(|check| !check.holds) {

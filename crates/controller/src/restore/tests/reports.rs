@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
-use super::facts::{POD_ID, World, at, from, pod, report, terminated};
+use super::facts::{DUMP_ID, POD_ID, World, at, from, pod, report, terminated};
 
 /// The ending of a run whose Job failed or completed, with these pods.
 fn ending(condition: &str, pods: Vec<Pod>) -> String {
@@ -81,6 +81,28 @@ fn a_report_of_the_right_pod_about_the_right_thing_decides() {
         "Inconclusive ExecutorFailed Failed"
     );
     assert_eq!(ending("Complete", vec![]), "Inconclusive PodLost Failed");
+}
+
+/// The other component's figures must not hide it.
+#[test]
+fn a_component_of_which_nothing_came_is_not_proven() {
+    let nothing = json!({"files": 0, "directories": 0, "bytes": 0});
+    for (restored, allow_empty, expected) in [
+        (nothing.clone(), false, "Inconclusive ReadBackIncomplete Failed"),
+        (nothing, true, "Verified - Succeeded"),
+        (json!({"files": 1, "directories": 0, "bytes": 0}), false, "Verified - Succeeded"),
+    ] {
+        let mut world = World::of_two();
+        world.owner.run.allow_empty = allow_empty;
+        let mut world = world.started();
+        let dump = edited(edited(report("Verified", None), "/identity/component", json!("dump")), "/snapshot/id", json!(DUMP_ID));
+        let dump = edited(edited(dump, "/restored", restored.clone()), "/readBack", restored.clone());
+        for (component, report) in [("pod", report("Verified", None)), ("dump", dump)] {
+            world.finish(component, "Complete", "x");
+            world.pods.push(pod(component, "Succeeded", terminated(0, &report.to_string())));
+        }
+        assert_eq!(world.ending(at(10)), expected, "{restored} {allow_empty}");
+    }
 }
 
 #[test]

@@ -101,7 +101,8 @@ impl Engine {
         };
         let at_call = if let Trouble::Fail(at, code) = trouble { Some((*at, Strike::Refuse(*code))) } else { None };
         let overtaken = if let Trouble::Overtaken(at, by) = trouble { Some((*at, &**by)) } else { None };
-        let gate = Gate { at_write, at_call, pause_at: overtaken.as_ref().map(|(at, _)| *at), ..Gate::default() };
+        let (pause_at, unreadable) = (overtaken.as_ref().map(|(at, _)| *at), world.unreadable);
+        let gate = Gate { at_write, at_call, pause_at, unreadable, ..Gate::default() };
         let same = |other: &Work| std::mem::discriminant(other) == std::mem::discriminant(work);
         let actors = Actors::new(&self.context, world, |other| overtaken.is_some() || same(other));
         self.enter(world, gate);

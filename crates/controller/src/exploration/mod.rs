@@ -12,6 +12,7 @@ mod outside;
 mod picture;
 mod promise;
 mod regressions;
+mod rights;
 mod runs;
 mod scenario;
 mod search;

@@ -83,7 +83,7 @@ pub(super) fn settle(engine: &Engine, world: &World, settled: &Settled) -> Resul
 }
 
 /// What happens next when nothing goes wrong.
-fn natural(world: &World) -> Option<Choice> {
+pub(super) fn natural(world: &World) -> Option<Choice> {
     if let Some(work) = world.pending().into_iter().next() {
         return Some(Choice::Run(work, Trouble::None));
     }
@@ -96,7 +96,7 @@ fn natural(world: &World) -> Option<Choice> {
 }
 
 /// Sessions that have not ended.
-fn open(world: &World) -> impl Iterator<Item = (&str, &Object)> {
+pub(super) fn open(world: &World) -> impl Iterator<Item = (&str, &Object)> {
     let done = |session: &Object| matches!(session.text_at("/status/phase"), "Succeeded" | "Failed" | "Skipped") && !session.is_leaving();
     world
         .store

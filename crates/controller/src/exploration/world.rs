@@ -101,6 +101,8 @@ pub(super) struct World {
     pub(super) skew: i64,
     /// Pods whose node is gone: nothing ends them.
     pub(super) stuck: BTreeSet<String>,
+    /// A kind that the controller may not read any more.
+    pub(super) unreadable: Option<&'static str>,
     /// How much went wrong so far.
     pub(super) faults: u32,
     pub(super) truth: Arc<Truth>,
@@ -125,6 +127,7 @@ impl World {
             due: BTreeMap::new(),
             skew: 0,
             stuck: BTreeSet::new(),
+            unreadable: None,
             faults: 0,
             truth: Arc::new(truth),
             trail: None,
@@ -214,7 +217,7 @@ impl World {
     /// A hash of everything that decides what may happen next.
     pub(super) fn digest(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
-        (self.store.digest(), self.store.now, self.skew, &self.sessions, &self.due, &self.stuck).hash(&mut hasher);
+        (self.store.digest(), self.store.now, self.skew, &self.sessions, &self.due, &self.stuck, self.unreadable).hash(&mut hasher);
         for view in &self.views {
             view.late.hash(&mut hasher);
             let under_way: Vec<_> =

@@ -33,7 +33,7 @@ use crate::{
 /// Most names tried for a retry.
 const RETRY_NAMES: i64 = 59;
 /// How long a refused last step holds up the end of a session.
-const PATIENCE: SignedDuration = SignedDuration::from_mins(10);
+pub(super) const PATIENCE: SignedDuration = SignedDuration::from_mins(10);
 
 impl Driver {
     /// Does what was decided; returns the session as it is then.
@@ -301,7 +301,12 @@ impl Driver {
         error: Error,
         now: Timestamp,
     ) -> Result<Arc<BackupVerificationSession>, Error> {
-        let late = matches!(stage(&session), Stage::Judged(_, judged) if now.duration_since(judged.at) > PATIENCE);
+        let since = match stage(&session) {
+            Stage::Judged(_, judged) => Some(judged.at),
+            Stage::Deleting(_) => session.metadata.deletion_timestamp.as_ref().map(|time| time.0),
+            Stage::Foreign | Stage::Gone | Stage::Unpinned | Stage::Contradicted(_) | Stage::Running(_) | Stage::Done(_) => None,
+        };
+        let late = since.is_some_and(|since| now.duration_since(since) > PATIENCE);
         let Some(what) = given_up(effect).filter(|_| late) else { return Err(error) };
         match error.class() {
             Class::Forbidden | Class::Refused => {
@@ -330,6 +335,7 @@ fn given_up(effect: &Effect) -> Option<String> {
         Effect::WriteSnapshot { name, .. } => Some(format!("Snapshot {name} does not tell this result")),
         Effect::WriteHold(_) => Some("the Repository is not held off".to_owned()),
         Effect::DeleteSession { name, .. } => Some(format!("the older session {name} is left behind")),
+        Effect::ReleaseLock => Some("the lock on this session's target is left behind".to_owned()),
         Effect::Claim(_)
         | Effect::WriteStatus
         | Effect::RequestDiscovery { .. }
@@ -337,7 +343,6 @@ fn given_up(effect: &Effect) -> Option<String> {
         | Effect::TellRepository(_)
         | Effect::AcquireLock
         | Effect::EvictLock(_)
-        | Effect::ReleaseLock
         | Effect::CreateRestore(_)
         | Effect::AskForWipe(_)
         | Effect::CreateRetry { .. }

@@ -72,6 +72,10 @@ pub(super) fn decide(observed: &Observed, run: &PinnedRun, judged: &Judgement, n
         let version = snapshot.resource_version().unwrap_or_default();
         effects.push(Effect::WriteSnapshot { name: snapshot.name_any(), version, status: Box::new(status) });
     }
+    if matches!(observed.snapshot, Seen::NotRead) && !run.snapshot.uid.is_empty() {
+        let text = format!("Snapshot {} could not be read, and does not tell this result", run.snapshot.name);
+        effects.push(Effect::Tell(Note::warning("LeftUndone", "Verify", text)));
+    }
     effects.extend(hold_off(observed, run, judged, now));
     // What comes after a Snapshot that took long is not to be late for it.
     let recorded = !effects.iter().any(|effect| matches!(effect, Effect::WriteSnapshot { .. }));
@@ -144,7 +148,7 @@ fn tear_down(observed: &Observed, run: &PinnedRun) -> Vec<Effect> {
             Judged::NotOurs | Judged::AnotherOne => vec![Effect::DeleteJobs],
             Judged::Closed(_) => Vec::new(),
         },
-        Seen::Absent if run.restore_session.is_some() => vec![Effect::DeleteJobs],
+        Seen::Absent | Seen::NotRead if run.restore_session.is_some() => vec![Effect::DeleteJobs],
         Seen::Absent | Seen::NotRead => Vec::new(),
     }
 }

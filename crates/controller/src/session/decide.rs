@@ -49,17 +49,21 @@ pub(super) fn decide(observed: &Observed, now: Timestamp) -> Decision {
 /// Pins what the session names, or says what is missing. Both end in the same two writes: metadata first, then status.
 fn start(observed: &Observed, now: Timestamp) -> Decision {
     let session = &observed.session;
+    if let Some(said) = &observed.unreadable {
+        let message = format!("what this session names could not be read in time: {said}; create another session when that is mended");
+        return closing::refuse(observed, &PinnedRun::default(), &Refusal::new(Cause::DeadlineExceeded, message), now);
+    }
     let Some(references) = &observed.references else { return Decision::wait(Duration::from_secs(1)) };
     let mut run = PinnedRun::default();
     if references.discovery != Discovery::Known
-        && now < patience(observed)
+        && now < latest_pin(observed)
         && let Some(decision) = held_off(observed, now)
     {
         return decision;
     }
     let resolved = match &references.discovery {
         Discovery::Ask(at) => return await_discovery(observed, Some(*at), now),
-        Discovery::Pending if now < patience(observed) => return await_discovery(observed, None, now),
+        Discovery::Pending if now < latest_pin(observed) => return await_discovery(observed, None, now),
         Discovery::Pending => Err(Refusal::new(
             Cause::DeadlineExceeded,
             "the snapshots in the repository were not listed in time: look at the discovery Job of the Repository",
@@ -113,8 +117,8 @@ fn held_off(observed: &Observed, now: Timestamp) -> Option<Decision> {
     }
 }
 
-/// Until when a session waits for discovery.
-fn patience(observed: &Observed) -> Timestamp {
+/// Until when a session waits for what must be known before it is pinned.
+pub(super) fn latest_pin(observed: &Observed) -> Timestamp {
     let created = observed.session.metadata.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0);
     created.saturating_add(observed.settings.default_timeout).unwrap_or(Timestamp::MAX)
 }

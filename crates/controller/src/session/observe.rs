@@ -8,13 +8,20 @@ use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
 use kube::{Api, ResourceExt as _, api::ListParams, core::DeserializeGuard, runtime::reflector::ObjectRef};
 
 use super::{
+    apply::PATIENCE,
+    decide::{deadline, latest_pin},
     done::completed,
     driver::{Carried, Driver},
     history,
     observed::{Observed, Remains, Seen, Settings, Sibling},
+    running::awaited_until,
     stage::{Stage, stage},
+    wipe,
 };
-use crate::{Error, hold::Place, lease::Lock, pods::is_gone};
+use crate::{Error, error::Class, hold::Place, lease::Lock, pods::is_gone};
+
+/// How much longer than for a missing right a session that is past its time waits for an API server that does not answer.
+const SILENCE: SignedDuration = SignedDuration::from_mins(10);
 
 impl Driver {
     /// What the world looks like for this session.
@@ -28,6 +35,7 @@ impl Driver {
             session: session.clone(),
             settings: Settings::of(&self.context.config),
             references: carried.references.clone(),
+            unreadable: None,
             place: None,
             lock: carried.lock.clone(),
             restore: Seen::NotRead,
@@ -41,38 +49,51 @@ impl Driver {
             Stage::Foreign | Stage::Gone => {}
             Stage::Unpinned => {
                 observed.place = self.place(&session);
-                observed.references = Some(Arc::new(self.references(&session).await?));
+                match self.references(&session).await {
+                    Ok(references) => observed.references = Some(Arc::new(references)),
+                    Err(error) if is_hopeless(&error, latest_pin(&observed), now) => observed.unreadable = Some(error.chain()),
+                    Err(error) => return Err(error),
+                }
                 observed.siblings = self.siblings(&session);
             }
-            Stage::Contradicted(run) | Stage::Running(run) => self.while_running(&mut observed, &run).await?,
-            Stage::Judged(run, _) => {
+            Stage::Contradicted(run) | Stage::Running(run) => self.while_running(&mut observed, &run, now).await?,
+            Stage::Judged(run, judged) => {
+                let last = judged.at.saturating_add(PATIENCE).unwrap_or(Timestamp::MAX);
                 observed.place = self.place(&session);
-                observed.restore = self.restore(&session, &run).await?;
+                observed.restore = or_not_read(self.restore(&session, &run).await, last, now)?;
                 observed.siblings = self.siblings(&session);
                 if !run.snapshot.uid.is_empty() {
-                    observed.snapshot = seen(self.get::<Snapshot>(self.in_namespace(&session), &run.snapshot.name).await?);
+                    let snapshot = self.get::<Snapshot>(self.in_namespace(&session), &run.snapshot.name).await;
+                    observed.snapshot = or_not_read(snapshot.map(seen), last, now)?;
                 }
             }
             Stage::Done(run) => self.when_done(&mut observed, &run, now).await?,
             Stage::Deleting(run) => {
                 let run = run.unwrap_or_default();
                 // The RestoreSession first: while it stands, another Job may come.
-                observed.restore = self.restore_asked_for(&session).await?;
-                observed.remains = Some(self.remains(&session.uid().unwrap_or_default(), &namespaces(&session, &run), now).await?);
+                let restore = self.restore_asked_for(&session).await;
+                let mut remains = self.remains(&session.uid().unwrap_or_default(), &namespaces(&session, &run), now).await?;
+                match restore {
+                    Ok(restore) => observed.restore = restore,
+                    Err(error) if error.class() == Class::Forbidden => remains.forbidden = Some(error.chain()),
+                    Err(error) => return Err(error),
+                }
+                observed.remains = Some(remains);
             }
         }
         Ok(observed)
     }
 
-    async fn while_running(&self, observed: &mut Observed, run: &PinnedRun) -> Result<(), Error> {
+    async fn while_running(&self, observed: &mut Observed, run: &PinnedRun, now: Timestamp) -> Result<(), Error> {
         let session = observed.session.clone();
         observed.siblings = if run.replaceable || !run.proven_by.is_empty() { self.siblings(&session) } else { Vec::new() };
         if !run.proven_by.is_empty() {
             return Ok(());
         }
-        observed.restore = self.restore(&session, run).await?;
+        observed.restore = or_not_read(self.restore(&session, run).await, awaited_until(run), now)?;
         observed.place = self.place(&session);
-        let about_to_restore = matches!(observed.restore, Seen::Absent) && observed.lock == Lock::Mine;
+        // Past the deadline nothing is restored any more, whatever the session refers to.
+        let about_to_restore = matches!(observed.restore, Seen::Absent) && observed.lock == Lock::Mine && now < deadline(run);
         if about_to_restore && observed.references.is_none() {
             observed.references = Some(Arc::new(self.references(&session).await?));
         }
@@ -87,7 +108,7 @@ impl Driver {
             observed.lock = Lock::Mine;
             observed.remains = Some(self.remains(&uid, &namespaces(&session, run), now).await?);
             if run.wipe_target {
-                observed.restore = self.restore(&session, run).await?;
+                observed.restore = or_not_read(self.restore(&session, run).await, wipe::awaited_until(&session), now)?;
             }
         } else {
             observed.lock = Lock::NotRead;
@@ -189,6 +210,27 @@ impl Driver {
 fn restored(mut restore: RestoreSession) -> RestoreSession {
     restore.status.iter_mut().for_each(kept::unpack);
     restore
+}
+
+/// Whether a session that should have gone on by `last` must go on without this: what it may not read it will not read
+/// later either, and an API server that answers for everything else may go on refusing this one thing.
+fn is_hopeless(error: &Error, last: Timestamp, now: Timestamp) -> bool {
+    match error.class() {
+        Class::Forbidden | Class::Refused => now >= last,
+        Class::Unavailable | Class::Internal => now.duration_since(last) >= SILENCE,
+        Class::Conflict => false,
+    }
+}
+
+/// What was read, or that it could not be read by the time when it had to be.
+fn or_not_read<T>(read: Result<Seen<T>, Error>, last: Timestamp, now: Timestamp) -> Result<Seen<T>, Error> {
+    match read {
+        Err(error) if is_hopeless(&error, last, now) => {
+            tracing::warn!(error = error.chain(), "a session goes on without this, as its time is over");
+            Ok(Seen::NotRead)
+        }
+        other => other,
+    }
 }
 
 fn seen<T>(object: Option<T>) -> Seen<T> {

@@ -20,6 +20,8 @@ pub(super) struct Observed {
     pub(super) settings: Settings,
     /// What the session refers to; read before the run is pinned, and again before the RestoreSession is made.
     pub(super) references: Option<Arc<References>>,
+    /// What the API server said when that could not be read until the session's time was over.
+    pub(super) unreadable: Option<String>,
     /// The Repository as far as hold-off is concerned; read while it matters.
     pub(super) place: Option<Place>,
     /// The lock on the target.

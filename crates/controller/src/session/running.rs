@@ -47,6 +47,9 @@ pub(super) fn decide(observed: &Observed, run: &PinnedRun, now: Timestamp) -> De
     match &observed.restore {
         Seen::Present(restore) => with_restore(observed, run, restore, now),
         Seen::Absent => without_restore(observed, run, now),
+        Seen::NotRead if now >= awaited_until(run) => {
+            refuse(observed, run, &too_late(run, "what became of the restore could not be read"), now)
+        }
         Seen::NotRead => Decision::wait(Duration::from_secs(1)),
     }
 }
@@ -91,11 +94,15 @@ fn open(observed: &Observed, run: &PinnedRun, restore: &RestoreSession, now: Tim
     if let Some(refusal) = overtaken(observed, run) {
         return refuse(observed, run, &refusal, now);
     }
-    let last = deadline(run).saturating_add(GRACE).unwrap_or(Timestamp::MAX);
-    if now >= last {
+    if now >= awaited_until(run) {
         return refuse(observed, run, &too_late(run, "the restore did not end"), now);
     }
-    Decision::rest().then(wake_at(last, now))
+    Decision::rest().then(wake_at(awaited_until(run), now))
+}
+
+/// Until when the end of a restore is waited for.
+pub(super) fn awaited_until(run: &PinnedRun) -> Timestamp {
+    deadline(run).saturating_add(GRACE).unwrap_or(Timestamp::MAX)
 }
 
 fn too_late(run: &PinnedRun, what: &str) -> Refusal {

@@ -29,8 +29,12 @@ pub(super) enum Wiping {
 
 /// Whether the target of a finished session may still be wiped, as far as the session alone tells.
 pub(super) fn may_run(session: &BackupVerificationSession, run: &PinnedRun, now: Timestamp) -> bool {
-    let last = due(session).and_then(|due| due.checked_add(GRACE).ok());
-    run.wipe_target && run.restore_session.is_some() && last.is_some_and(|last| now < last)
+    run.wipe_target && run.restore_session.is_some() && now < awaited_until(session)
+}
+
+/// Until when a finished session waits for its wipe.
+pub(super) fn awaited_until(session: &BackupVerificationSession) -> Timestamp {
+    due(session).and_then(|due| due.checked_add(GRACE).ok()).unwrap_or(Timestamp::MIN)
 }
 
 /// What to do about the target of a finished session that has its lock.
@@ -40,16 +44,17 @@ pub(super) fn decide(observed: &Observed, run: &PinnedRun, now: Timestamp) -> Wi
         return Wiping::Over(None);
     }
     match &observed.restore {
-        Seen::NotRead => Wiping::Wait(Decision::wait(Duration::from_secs(1))),
+        Seen::NotRead if now < awaited_until(&observed.session) => Wiping::Wait(Decision::wait(Duration::from_secs(1))),
+        Seen::NotRead => Wiping::Over(Some(not_wiped("its RestoreSession could not be read; the next run wipes what this one left"))),
         Seen::Absent => Wiping::Over(Some(not_wiped("its RestoreSession is gone; the next run wipes what this one left"))),
-        Seen::Present(restore) if pending(run, restore) => match due(&observed.session).and_then(|due| due.checked_add(GRACE).ok()) {
-            Some(last) if now < last => Wiping::Wait(Decision {
-                effects: ask(restore),
-                wake: Wake::After(until(last, now, Duration::from_secs(1), Duration::from_secs(600))),
-                ..Decision::default()
-            }),
-            Some(_) | None => Wiping::Over(Some(not_wiped("its time ran out; the next run wipes what this one left"))),
-        },
+        Seen::Present(restore) if pending(run, restore) && now < awaited_until(&observed.session) => Wiping::Wait(Decision {
+            effects: ask(restore),
+            wake: Wake::After(until(awaited_until(&observed.session), now, Duration::from_secs(1), Duration::from_secs(600))),
+            ..Decision::default()
+        }),
+        Seen::Present(restore) if pending(run, restore) => {
+            Wiping::Over(Some(not_wiped("its time ran out; the next run wipes what this one left")))
+        }
         Seen::Present(restore) => Wiping::Over(told(restore)),
     }
 }

@@ -38,6 +38,8 @@ pub struct Gate {
     pub paused: Arc<Notify>,
     /// Lets it go on.
     pub resume: Arc<Notify>,
+    /// A kind that may be read by nobody, as when a right is taken away.
+    pub unreadable: Option<&'static str>,
     /// Whether the process has died.
     pub dead: bool,
 }
@@ -61,7 +63,8 @@ impl Gate {
         self.writes += u32::from(call.verb.writes());
         let write = self.at_write.filter(|(at, _)| call.verb.writes() && *at == self.writes);
         let any = self.at_call.filter(|(at, _)| *at == self.calls);
-        write.or(any).map(|(_, strike)| strike)
+        let refused = self.unreadable.filter(|kind| *kind == call.kind.name && !call.verb.writes()).map(|_| Strike::Refuse(403));
+        write.or(any).map(|(_, strike)| strike).or(refused)
     }
 }
 

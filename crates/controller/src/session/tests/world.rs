@@ -270,6 +270,7 @@ impl World {
             session: Arc::new(self.session.clone()),
             settings: self.settings.clone(),
             references: Some(Arc::new(self.references.as_ref().clone())),
+            unreadable: None,
             place: Some(Place { hold: self.hold.clone(), ..Place::default() }),
             lock: self.carried.clone(),
             restore: Seen::NotRead,

@@ -15,11 +15,16 @@ pub fn is_own_volume(name: &str) -> bool {
     name == "kubestash-tmp-volume" || name.starts_with("backproof-")
 }
 
-/// Whether a mount at this path would hide one of Backproof's own.
+/// Where nothing may be mounted: our own places, the system's, and where images keep their programs. Who could put another
+/// program in the executor's place could have it report what they like.
+const NOT_TO_HIDE: [&str; 10] = ["backproof", "kubestash-tmp", "dev", "proc", "sys", "bin", "sbin", "lib", "lib64", "usr"];
+
+/// Whether a mount at this path would hide one of Backproof's own, or may do so as the path climbs (`..`). Kubelet makes a
+/// relative path absolute, and the node takes several slashes for one.
 pub fn is_own_place(path: &str) -> bool {
-    let path = format!("{}/", path.trim_end_matches('/'));
-    let within = |place: &str| path.starts_with(place) || place.starts_with(&path);
-    ["/backproof/", "/kubestash-tmp/", "/dev/", "/proc/"].into_iter().any(within)
+    let mut steps = path.split('/').filter(|step| !step.is_empty() && *step != ".").peekable();
+    let outermost = steps.peek().is_none_or(|first| NOT_TO_HIDE.contains(first));
+    outermost || steps.any(|step| step == "..")
 }
 
 /// Refuses what would stand in the way of the restore's own volumes, or let its Job write to what is proven.

@@ -494,7 +494,26 @@ fn nothing_may_hide_our_mounts_or_write_to_what_is_proven() {
             json!({"volumeMounts": [{"name": "v", "mountPath": "/dev"}]}),
             "VerifierInvalid: volume \"v\" is mounted at /dev, which is Backproof's own place; mount it elsewhere",
         ),
+        // Kubelet makes a relative path absolute, and the node takes several slashes for one.
+        (
+            json!({"volumeMounts": [{"name": "v", "mountPath": "backproof/target"}]}),
+            "VerifierInvalid: volume \"v\" is mounted at backproof/target, which is Backproof's own place; mount it elsewhere",
+        ),
+        (
+            json!({"volumeMounts": [{"name": "v", "mountPath": "//./backproof//repository"}]}),
+            "VerifierInvalid: volume \"v\" is mounted at //./backproof//repository, which is Backproof's own place; mount it elsewhere",
+        ),
+        (
+            json!({"volumeMounts": [{"name": "v", "mountPath": "/x/../backproof/target"}]}),
+            "VerifierInvalid: volume \"v\" is mounted at /x/../backproof/target, which is Backproof's own place; mount it elsewhere",
+        ),
+        // Another program in the executor's place.
+        (
+            json!({"volumeMounts": [{"name": "v", "mountPath": "/bin/backproof-executor", "subPath": "liar"}]}),
+            "VerifierInvalid: volume \"v\" is mounted at /bin/backproof-executor, which is Backproof's own place; mount it elsewhere",
+        ),
         (json!({"volumeMounts": [{"name": "v", "mountPath": "/backproofs"}]}), "planned"),
+        (json!({"volumeMounts": [{"name": "v", "mountPath": "/etc/ssl/certs"}]}), "planned"),
         (
             json!({"args": ["--read-back=off"]}),
             "VerifierInvalid: restoreOption.addonInfo.jobTemplate.spec.args is set, but the arguments are the Function's; give params or variables to the task instead",

@@ -92,7 +92,7 @@ async fn send(sources: &Sources, restore: RestoreSession, status: &RestoreSessio
 async fn perform(sources: &Sources, restore: &RestoreSession, effect: Effect, recent: &mut Recent) -> Result<bool, Error> {
     match effect {
         Effect::Create(job) => create(sources, *job, recent).await.map(|()| true),
-        Effect::Remember { path, facts } => remember(sources, restore, &path, &facts).await.map(|()| false),
+        Effect::Remember { path, place, facts } => remember(sources, restore, (&path, &place), &facts).await.map(|()| false),
         Effect::CopySecrets { job, sources: secrets } => {
             let session = restore.labels().get(labels::SESSION_UID).cloned().unwrap_or_default();
             match copies::make(&sources.client, &job, &session, &secrets).await? {
@@ -117,14 +117,14 @@ async fn perform(sources: &Sources, restore: &RestoreSession, effect: Effect, re
 }
 
 /// Keeps with the Repository how it was opened. It only helps later runs, so nothing waits for it.
-async fn remember(sources: &Sources, restore: &RestoreSession, path: &str, facts: &RepositoryFacts) -> Result<(), Error> {
+async fn remember(sources: &Sources, restore: &RestoreSession, (path, place): (&str, &str), facts: &RepositoryFacts) -> Result<(), Error> {
     let Some(data) = &restore.spec.data_source else { return Ok(()) };
     let own = restore.namespace().unwrap_or_default();
     let namespace = if data.namespace.is_empty() { own.as_str() } else { data.namespace.as_str() };
     let api = Api::<Repository>::namespaced(sources.client.clone(), namespace);
     let remembered = async {
         let Some(repository) = api.get_opt(&data.repository).await? else { return Ok(()) };
-        let Some(text) = known::remembered(&repository, path, facts) else { return Ok(()) };
+        let Some(text) = known::remembered(&repository, path, place, facts) else { return Ok(()) };
         let patch = json!({ "metadata": { "resourceVersion": repository.resource_version(), "annotations": { (labels::OPENED): text } } });
         api.patch_metadata(&data.repository, &PatchParams::default(), &Patch::Merge(patch)).await.map(drop)
     };

@@ -20,6 +20,7 @@ use super::{
     Owner,
     job::ATTEMPT,
     judge::{self, Expected, Judged},
+    known,
     plan::{Inputs, Installation},
     status::{self, Ran, Step},
     wipe,
@@ -70,7 +71,7 @@ pub(crate) enum Effect {
     /// Gives it a copy of the Secrets it needs from elsewhere.
     CopySecrets { job: PinnedObject, sources: Vec<SecretSource> },
     /// Keeps with the Repository how it was opened.
-    Remember { path: String, facts: Box<RepositoryFacts> },
+    Remember { path: String, place: String, facts: Box<RepositoryFacts> },
     /// Removes it, if it still is the one.
     Delete(PinnedObject),
     /// Starts it, if nobody changed it.
@@ -224,7 +225,7 @@ impl Run<'_> {
             }
             Judged::Running => self.waits(String::new()),
             Judged::Reported { report, duration } => {
-                self.remember(component, &report);
+                self.remember(component, &report, job);
                 let ran = Ran { image: image(job), took: duration };
                 status::reported(&mut self.decision.status, &self.owner.run, component, &report, ran);
             }
@@ -233,11 +234,12 @@ impl Run<'_> {
     }
 
     /// Keeps how the repository was opened, for later runs.
-    fn remember(&mut self, component: &str, report: &Report) {
+    fn remember(&mut self, component: &str, report: &Report, job: &Job) {
         let path = self.owner.run.snapshot.components.iter().find(|pinned| pinned.name == component).map(|pinned| pinned.path.clone());
         let facts = report.repository.clone().filter(|facts| !facts.password_fingerprint.is_empty());
         if let (Verdict::Verified, Some(path), Some(facts)) = (report.outcome, path, facts) {
-            self.decision.effects.push(Effect::Remember { path, facts: Box::new(facts) });
+            let place = known::place_of(job).to_owned();
+            self.decision.effects.push(Effect::Remember { path, place, facts: Box::new(facts) });
         }
     }
 

@@ -2,16 +2,20 @@
 //!
 //! A password that is refused says nothing by itself. Only if this very password opened this repository in an earlier run, and
 //! a key file that was there then is gone, is the backup what changed. What an earlier run saw is kept with the Repository, and
-//! handed to the Job in its environment, which nobody can change any more once the Job is made.
+//! handed to the Job in its environment, which nobody can change any more once the Job is made. It is about one place: whoever
+//! points the Repository elsewhere finds other keys there, and has lost none.
 
 use std::collections::BTreeMap;
 
 use backproof_api::{
-    Cause, Repository, Verdict, labels,
+    BackupStorage, Cause, Repository, Verdict, labels,
     report::{Report, RepositoryFacts},
+    run::spec_hash,
 };
 use k8s_openapi::api::{batch::v1::Job, core::v1::EnvVar};
 use kube::ResourceExt as _;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 /// Id under which the repository was opened; the executor salts the password's fingerprint with it.
 const ID: &str = "BACKPROOF_REPOSITORY_ID";
@@ -19,20 +23,51 @@ const ID: &str = "BACKPROOF_REPOSITORY_ID";
 const KEYS: &str = "BACKPROOF_KNOWN_KEYS";
 /// Fingerprint of the password that opened it then.
 const FINGERPRINT: &str = "BACKPROOF_KNOWN_FINGERPRINT";
+/// Hash of where the Job looks.
+const PLACE: &str = "BACKPROOF_REPOSITORY_PLACE";
 
-/// What is known of a Repository's restic repositories, by their place below it.
-type Known = BTreeMap<String, RepositoryFacts>;
+/// How a restic repository was opened, and where it lay then.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+struct Opened {
+    place: String,
+    #[serde(flatten)]
+    facts: RepositoryFacts,
+}
+
+/// What is known of a Repository's restic repositories, by their path below it.
+type Known = BTreeMap<String, Opened>;
 
 fn read(repository: &Repository) -> Known {
     repository.annotations().get(labels::OPENED).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
 }
 
-/// What a Job at `path` is told of earlier runs.
-pub(crate) fn env(repository: &Repository, path: &str) -> Vec<EnvVar> {
-    let Some(facts) = read(repository).remove(path).filter(is_whole) else { return Vec::new() };
-    [(ID, facts.id), (KEYS, facts.keys.join(",")), (FINGERPRINT, facts.password_fingerprint)]
-        .map(|(name, value)| EnvVar { name: name.to_owned(), value: Some(value), value_from: None })
-        .into()
+/// Hash of where the restic repositories of a Repository lie.
+pub(crate) fn place(repository: &Repository, storage: &BackupStorage) -> String {
+    spec_hash(&json!({ "uid": storage.uid(), "storage": storage.spec.storage, "path": repository.spec.path }))
+}
+
+/// What a Job at `path` is told of where it looks, and of earlier runs there.
+pub(crate) fn env(repository: &Repository, storage: &BackupStorage, path: &str) -> Vec<EnvVar> {
+    let place = place(repository, storage);
+    let known = read(repository).remove(path).filter(|opened| opened.place == place && is_whole(&opened.facts));
+    let told = known.map(|Opened { facts, .. }| [(ID, facts.id), (KEYS, facts.keys.join(",")), (FINGERPRINT, facts.password_fingerprint)]);
+    let variables = [(PLACE, place)].into_iter().chain(told.into_iter().flatten());
+    variables.map(|(name, value)| EnvVar { name: name.to_owned(), value: Some(value), value_from: None }).collect()
+}
+
+/// What a Job was told.
+fn told(job: &Job) -> BTreeMap<&str, &str> {
+    let containers = job.spec.iter().flat_map(|spec| spec.template.spec.iter()).flat_map(|pod| &pod.containers);
+    containers
+        .flat_map(|container| container.env.iter().flatten())
+        .filter_map(|variable| Some((variable.name.as_str(), variable.value.as_deref()?)))
+        .collect()
+}
+
+/// Where a Job looks.
+pub(crate) fn place_of(job: &Job) -> &str {
+    told(job).get(PLACE).copied().unwrap_or_default()
 }
 
 fn is_whole(facts: &RepositoryFacts) -> bool {
@@ -41,11 +76,7 @@ fn is_whole(facts: &RepositoryFacts) -> bool {
 
 /// The report, red if its Job was refused with the password that opened the repository before, and a key file is gone since.
 pub(crate) fn judged(report: Report, job: &Job) -> Report {
-    let containers = job.spec.iter().flat_map(|spec| spec.template.spec.iter()).flat_map(|pod| &pod.containers);
-    let told: BTreeMap<&str, &str> = containers
-        .flat_map(|container| container.env.iter().flatten())
-        .filter_map(|variable| Some((variable.name.as_str(), variable.value.as_deref()?)))
-        .collect();
+    let told = told(job);
     let known = |name: &str| told.get(name).copied().filter(|value| !value.is_empty());
     let (Some(facts), Some(keys), Some(fingerprint), Some(id)) = (&report.repository, known(KEYS), known(FINGERPRINT), known(ID)) else {
         return report;
@@ -62,20 +93,19 @@ pub(crate) fn judged(report: Report, job: &Job) -> Report {
     Report { outcome: Verdict::VerificationFailed, cause: Some(Cause::EncryptionKeyLost), error: Some(text), ..report }
 }
 
-/// The annotation with what a green run saw at `path`; nothing when it says so already.
-pub(crate) fn remembered(repository: &Repository, path: &str, facts: &RepositoryFacts) -> Option<String> {
+/// The annotation with what a green run saw at `path` of this place; nothing when it says so already.
+pub(crate) fn remembered(repository: &Repository, path: &str, place: &str, facts: &RepositoryFacts) -> Option<String> {
+    let opened = Opened { place: place.to_owned(), facts: facts.clone() };
     let mut known = read(repository);
-    if !is_whole(facts) || known.get(path) == Some(facts) {
+    if place.is_empty() || !is_whole(facts) || known.get(path) == Some(&opened) {
         return None;
     }
-    known.insert(path.to_owned(), facts.clone());
+    known.insert(path.to_owned(), opened);
     serde_json::to_string(&known).ok()
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn facts(keys: &[&str], fingerprint: &str) -> RepositoryFacts {
@@ -87,9 +117,13 @@ mod tests {
         }
     }
 
+    fn bucket(name: &str) -> BackupStorage {
+        serde_json::from_value(json!({"metadata": {"uid": "u"}, "spec": {"storage": {"provider": "s3", "s3": {"bucket": name}}}})).unwrap()
+    }
+
     fn knowing(path: &str, facts: &RepositoryFacts) -> Repository {
         let bare: Repository = serde_json::from_value(json!({"metadata": {"name": "r"}, "spec": {}})).unwrap();
-        let text = remembered(&bare, path, facts).unwrap_or_default();
+        let text = remembered(&bare, path, &place(&bare, &bucket("a")), facts).unwrap_or_default();
         serde_json::from_value(json!({"metadata": {"name": "r", "annotations": {"backproof.dev/opened": text}}, "spec": {}})).unwrap()
     }
 
@@ -100,7 +134,9 @@ mod tests {
     #[test]
     fn only_a_key_that_vanished_under_the_same_password_is_a_defect() {
         let before = facts(&["k1", "k2"], "p");
-        let told = env(&knowing("pod", &before), "pod");
+        let told = env(&knowing("pod", &before), &bucket("a"), "pod");
+        // The Repository was pointed to another bucket, where somebody else's repository lies.
+        let elsewhere = env(&knowing("pod", &before), &bucket("b"), "pod");
         let report = |cause: &str, facts: &RepositoryFacts| -> Report {
             serde_json::from_value(json!({"outcome": "Inconclusive", "cause": cause, "error": "refused", "repository": facts})).unwrap()
         };
@@ -112,6 +148,7 @@ mod tests {
             ("the keys are the same", &told, "EncryptionKeyRejected", facts(&["k2", "k1"], "p"), Cause::EncryptionKeyRejected),
             ("a key came", &told, "EncryptionKeyRejected", facts(&["k1", "k2", "k3"], "p"), Cause::EncryptionKeyRejected),
             ("another cause", &told, "StorageUnreachable", facts(&["k2"], "p"), Cause::StorageUnreachable),
+            ("another place", &elsewhere, "EncryptionKeyRejected", facts(&["k3"], "p"), Cause::EncryptionKeyRejected),
             ("never opened before", &Vec::new(), "EncryptionKeyRejected", facts(&["k2"], "p"), Cause::EncryptionKeyRejected),
         ] {
             let judged = judged(report(cause, &now), &job(env));
@@ -123,13 +160,24 @@ mod tests {
     fn what_is_known_is_of_one_place_and_written_when_it_changes() {
         let seen = facts(&["k1"], "p");
         let repository = knowing("pod", &seen);
-        assert_eq!(env(&repository, "dump"), []);
-        assert_eq!(env(&repository, "pod").iter().map(|variable| variable.value.clone().unwrap()).collect::<Vec<_>>(), ["r", "k1", "p"]);
-        assert_eq!(remembered(&repository, "pod", &seen), None);
-        assert!(remembered(&repository, "pod", &facts(&["k1", "k2"], "p")).is_some_and(|text| text.contains("k2")));
-        assert!(remembered(&repository, "dump", &seen).is_some_and(|text| text.contains("pod")));
+        let (here, there) = (place(&repository, &bucket("a")), place(&repository, &bucket("b")));
+        let told = |bucket_name: &str, path: &str| -> Vec<String> {
+            env(&repository, &bucket(bucket_name), path).into_iter().filter_map(|variable| variable.value).collect()
+        };
+        assert_eq!(told("a", "dump"), [here.as_str()]);
+        assert_eq!(told("b", "pod"), [there.as_str()]);
+        assert_eq!(told("a", "pod"), [here.as_str(), "r", "k1", "p"]);
+        assert_eq!(place_of(&job(&env(&repository, &bucket("a"), "pod"))), here);
+        let mut moved = repository.clone();
+        moved.spec.path = "/elsewhere".into();
+        assert_ne!(place(&moved, &bucket("a")), here);
+        assert_eq!(remembered(&repository, "pod", &here, &seen), None);
+        assert!(remembered(&repository, "pod", &there, &seen).is_some());
+        assert!(remembered(&repository, "pod", &here, &facts(&["k1", "k2"], "p")).is_some_and(|text| text.contains("k2")));
+        assert!(remembered(&repository, "dump", &here, &seen).is_some_and(|text| text.contains("pod")));
+        assert_eq!(remembered(&repository, "dump", "", &seen), None);
         for partial in [facts(&[], "p"), facts(&["k1"], ""), RepositoryFacts { id: String::new(), ..facts(&["k1"], "p") }] {
-            assert_eq!(remembered(&repository, "dump", &partial), None, "{partial:?}");
+            assert_eq!(remembered(&repository, "dump", &here, &partial), None, "{partial:?}");
         }
     }
 }

@@ -163,7 +163,7 @@ impl Facts<'_> {
             added,
             wishes,
             profile,
-            known: known::env(self.repository, &component.path),
+            known: known::env(self.repository, self.storage, &component.path),
             proxies: self.installation.proxies,
         };
         Ok(Planned { component: component.name.clone(), job: job::job(parts) })

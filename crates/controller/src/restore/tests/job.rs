@@ -3,10 +3,15 @@
 use serde_json::{Value, json};
 
 use super::facts::{CLAIM, POD_ID, SESSION, World, at, from, yaml};
-use crate::restore::decide::Effect;
+use crate::restore::{decide::Effect, known::place};
 
 fn job(world: &World) -> Value {
     serde_json::to_value(&world.planned().unwrap()[0].job).unwrap()
+}
+
+/// Where the Job of a world looks.
+fn place_of(world: &World) -> String {
+    place(world.inputs.repository.as_ref().unwrap(), world.inputs.storage.as_ref().unwrap())
 }
 
 fn labels() -> Value {
@@ -76,6 +81,7 @@ fn by_default() {
                             {"name": "BACKPROOF_ATTEMPT", "value": "1"},
                             {"name": "BACKPROOF_COMPONENT", "value": "pod"},
                             {"name": "BACKPROOF_CLAIM_UID", "value": CLAIM},
+                            {"name": "BACKPROOF_REPOSITORY_PLACE", "value": place_of(&World::new())},
                             {"name": "BACKPROOF_ENCRYPTION_DIR", "value": "/backproof/encryption"},
                         ],
                         "volumeMounts": [
@@ -172,6 +178,7 @@ fn with_every_setting() {
             "BACKPROOF_ATTEMPT=1",
             "BACKPROOF_COMPONENT=pod",
             &format!("BACKPROOF_CLAIM_UID={CLAIM}"),
+            &format!("BACKPROOF_REPOSITORY_PLACE={}", place_of(&world)),
             "AWS_REGION=r",
             "AWS_ENDPOINT_URL=http://minio:9000",
             "AWS_ALLOW_HTTP=true",

@@ -4,6 +4,7 @@ use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
 use super::facts::{DUMP_ID, POD_ID, World, at, from, pod, report, terminated};
+use crate::restore::known::place;
 
 /// The ending of a run whose Job failed or completed, with these pods.
 fn ending(condition: &str, pods: Vec<Pod>) -> String {
@@ -299,9 +300,12 @@ fn who_was_told_to_stop_ends_with_the_reason_of_whoever_stopped_it() {
 
 #[test]
 fn a_key_that_vanished_since_an_earlier_run_is_a_defect_and_a_wrong_password_is_not() {
-    let seen = json!({"id": "r", "version": 2, "keys": ["k1", "k2"], "passwordFingerprint": "p"});
-    let ending = |now: Value| {
+    let mut seen = json!({"id": "r", "version": 2, "keys": ["k1", "k2"], "passwordFingerprint": "p"});
+    let World { inputs, .. } = World::new();
+    seen["place"] = place(inputs.repository.as_ref().unwrap(), inputs.storage.as_ref().unwrap()).into();
+    let ending_at = |path: &str, now: Value| {
         let mut world = World::new();
+        world.inputs.repository.as_mut().unwrap().spec.path = path.into();
         let opened = json!({"repository/v1/daily/pod": seen}).to_string();
         world.inputs.repository.as_mut().unwrap().metadata.annotations = Some([("backproof.dev/opened".to_owned(), opened)].into());
         let mut world = world.started();
@@ -311,10 +315,13 @@ fn a_key_that_vanished_since_an_earlier_run_is_a_defect_and_a_wrong_password_is_
         world.pods = vec![pod("pod", "Failed", terminated(2, &report.to_string()))];
         world.ending(at(10))
     };
+    let ending = |now: Value| ending_at("/shop", now);
     let now = |keys: &[&str], fingerprint: &str| json!({"id": "", "version": 0, "keys": keys, "passwordFingerprint": fingerprint});
     assert_eq!(ending(now(&["k2"], "p")), "VerificationFailed EncryptionKeyLost Failed");
     assert_eq!(ending(now(&["k2"], "q")), "Inconclusive EncryptionKeyRejected Failed");
     assert_eq!(ending(now(&["k1", "k2"], "p")), "Inconclusive EncryptionKeyRejected Failed");
+    // The Repository names another path now, where another repository lies.
+    assert_eq!(ending_at("/other", now(&["k3"], "p")), "Inconclusive EncryptionKeyRejected Failed");
 }
 
 #[test]

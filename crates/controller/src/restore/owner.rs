@@ -1,7 +1,7 @@
 //! The verification session a restore belongs to, and the facts its run is pinned to.
 
 use backproof_api::{
-    BackupVerificationSession, RestoreSession, kept, labels,
+    BackupVerificationSession, RestoreSession, kept,
     run::{PinnedComponent, PinnedRun},
 };
 use kube::ResourceExt as _;
@@ -33,15 +33,15 @@ pub(crate) fn parts(components: &[PinnedComponent]) -> Vec<PinnedComponent> {
 }
 
 impl Owner {
-    /// The session with its run: from the status, or from the annotation where the status is pruned.
+    /// The session with its run, as its status has it. The annotation that shows the same is anybody's to write, so nothing is
+    /// ever done on its word.
     pub(crate) fn of(session: BackupVerificationSession) -> Option<Self> {
         let mut session = session;
         session.status.iter_mut().for_each(kept::unpack);
-        let pinned = session.status.as_ref().and_then(|status| status.run.clone()).filter(|run| !run.restore_spec_hash.is_empty());
-        // The annotation is anybody's to write: it stands in only for a status that shows a run has begun, and was pruned.
-        let begun = session.status.as_ref().is_some_and(|status| status.phase.is_some() || !status.conditions.is_empty());
-        let hint = || serde_json::from_str(session.annotations().get(labels::RUN).filter(|_| begun)?).ok();
-        let mut run = pinned.or_else(hint).filter(|run: &PinnedRun| !run.verifier.object.uid.is_empty() && !run.snapshot.uid.is_empty())?;
+        let pinned = session.status.as_ref().and_then(|status| status.run.clone());
+        let is_whole =
+            |run: &PinnedRun| ![&run.restore_spec_hash, &run.verifier.object.uid, &run.snapshot.uid].into_iter().any(String::is_empty);
+        let mut run = pinned.filter(is_whole)?;
         run.snapshot.components = parts(&run.snapshot.components);
         Some(Self { session, run })
     }
@@ -53,4 +53,30 @@ pub(crate) fn named_by(restore: &RestoreSession) -> Option<&str> {
         owner.controller == Some(true) && owner.kind == "BackupVerificationSession" && owner.api_version.starts_with("core.kubestash.com/")
     });
     ours.map(|owner| owner.name.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use backproof_api::labels;
+    use serde_json::json;
+
+    use super::*;
+
+    /// Whoever may annotate a session and make a RestoreSession could else have Jobs of their own choice run.
+    #[test]
+    fn an_annotation_alone_starts_nothing() {
+        let run = json!({"verifier": {"object": {"uid": "v"}}, "snapshot": {"uid": "s"}, "restoreSpecHash": "h"});
+        let mut waiting = run.clone();
+        waiting["restoreSpecHash"] = "".into();
+        let session = |run: serde_json::Value, annotation: &serde_json::Value| -> BackupVerificationSession {
+            serde_json::from_value(json!({
+                "metadata": {"name": "s", "annotations": {(labels::RUN): annotation.to_string()}}, "spec": {},
+                "status": {"phase": "Running", "conditions": [], "run": run},
+            }))
+            .unwrap()
+        };
+        assert!(Owner::of(session(run.clone(), &waiting)).is_some());
+        assert!(Owner::of(session(waiting, &run)).is_none(), "it waits for its turn, and the annotation says that it restores");
+        assert!(Owner::of(session(json!(null), &run)).is_none());
+    }
 }

@@ -27,6 +27,8 @@ endif
 
 CACHE := $(or $(BACKPROOF_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/backproof)
 export CARGO_TARGET_DIR ?= $(CACHE)/target
+# What `make explore` is asked for.
+export STATES SCHEDULES SEED REPLAY
 RELEASE := $(CARGO_TARGET_DIR)/x86_64-unknown-linux-musl/release
 
 .PHONY: help
@@ -82,6 +84,18 @@ lint: tools ## Formatting, clippy, scripts, chart, dependencies
 test-unit: ## Tests inside the crates
 	@hack/test.sh unit
 
+.PHONY: explore
+explore: ## Walk through more orders of faults: STATES=1000000 SCHEDULES=1000 SEED=1, or one again: REPLAY='SCENARIO CHOICE...'
+	@hack/test.sh explore
+
+.PHONY: mutants
+mutants: ## Take every guard in mutants/ out of a copy, one by one: a test must miss it; MUTANTS='NAME...' for some
+	@hack/mutants.sh $(or $(MUTANTS),all)
+
+.PHONY: mutants-quick
+mutants-quick: ## Four of them
+	@hack/mutants.sh quick
+
 .PHONY: test-integration
 test-integration: ## Tests with real restic repositories and a real API server
 	@hack/test.sh integration
@@ -96,7 +110,7 @@ test-cluster: ## Prove the local cluster itself (starts a second one beside it)
 
 .PHONY: test
 test: ## All of these, in the order of what is quickest to fail
-	@hack/parts.sh setup lint test-unit test-integration test-e2e
+	@hack/parts.sh setup lint test-unit mutants-quick test-integration test-e2e
 
 .PHONY: test-long
 test-long: install ## What is too long for every run, in parts (PART=NAME for one); goes on where it was cut off

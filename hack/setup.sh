@@ -25,6 +25,7 @@ npm npm
 /etc/ssl/certs/ca-certificates.crt ca-certificates
 shellcheck shellcheck
 git git
+patch patch
 "
 
 missing_packages() {

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# One ring of tests: test.sh unit|integration|e2e [ARGUMENT...], or test.sh long [PART...]
+# One ring of tests: test.sh unit|integration|e2e|explore [ARGUMENT...], or test.sh long [PART...]
 #   unit         inside the crates, and the examples in their documentation
 #   integration  crates/*/tests: restic from Debian, a bare etcd and API server from BACKPROOF_BIN
 #   e2e          e2e/tests: a real node (run through with-cluster.sh)
 #   long         what is marked #[ignore] in any of them, in parts; one that passed on the same sources is not run again
+#   explore      the exploration alone, as long as STATES, SCHEDULES, SEED say, or one schedule of it again: REPLAY
 # All build the whole workspace: choosing packages would unify features differently and build dependencies twice.
 # shellcheck source=hack/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -40,7 +41,7 @@ e2e_targets() {
 }
 
 # The parts of long, each meant to take less than half an hour on two cores.
-LONG_PARTS=(crates exploration e2e-cases e2e-kills e2e-faults e2e-upstream)
+LONG_PARTS=(crates exploration mutants e2e-cases e2e-kills e2e-faults e2e-upstream)
 
 # Under CRDs that drop our fields, a verifier has neither timeout nor startTimeout, and the defaults of hours and minutes hold;
 # the samples say so in a warning; and which faults the controller survives does not depend on the schema.
@@ -60,6 +61,7 @@ long() {
       integration_targets
       run --lib --bins "${chosen[@]}" -- --ignored --skip exploration::
       ;;
+    mutants) "$HACK/mutants.sh" all ;;
     exploration) run --lib -- --ignored --nocapture exploration:: ;;
     # Beside each other, as sessions of different people are.
     e2e-cases) e2e_long 3 --skip faults:: --skip crossing:: ;;
@@ -78,7 +80,7 @@ long() {
 # once PART: runs it, unless it has passed on these very sources before; so a run that was cut off goes on where it was.
 once() {
   local part=$1 start=$SECONDS sources mark
-  sources=$(digest Cargo.toml Cargo.lock rust-toolchain.toml crates charts e2e hack sabotage docs/samples docs/gitops)
+  sources=$(digest Cargo.toml Cargo.lock rust-toolchain.toml crates charts e2e hack mutants sabotage docs/samples docs/gitops)
   mark=$CACHE/long/$sources/$part
   if [[ -e $mark ]]; then
     say "==== $part: passed before, $(cat "$mark"); remove $mark to run it again"
@@ -115,5 +117,13 @@ case $ring in
     "$HACK/tools.sh"
     for part in "$@"; do once "$part"; done
     ;;
-  *) die "usage: test.sh unit|integration|e2e [ARGUMENT...], test.sh long [PART...]" ;;
+  explore)
+    if [[ -n ${REPLAY:-} ]]; then
+      BACKPROOF_REPLAY=$REPLAY run --lib exploration::runs::replay -- --nocapture
+    else
+      export BACKPROOF_STATES=${STATES:-1000000} BACKPROOF_SCHEDULES=${SCHEDULES:-1000} BACKPROOF_SEED=${SEED:-1}
+      run --lib exploration::runs::no_order_of_many_faults -- --ignored --nocapture
+    fi
+    ;;
+  *) die "usage: test.sh unit|integration|e2e|explore [ARGUMENT...], test.sh long [PART...]" ;;
 esac

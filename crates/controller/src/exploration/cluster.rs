@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use super::{
     NAMESPACE,
-    truth::{Deeds, Did},
+    ends::{self, End},
+    truth::Did,
     world::World,
 };
 
@@ -31,71 +32,6 @@ pub(super) enum Deed {
     Lose,
     /// Removes what has no owner any more.
     Collect,
-}
-
-/// How a container ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum End {
-    Good,
-    Red,
-    /// It says that it could not find out.
-    Unknown,
-    /// It says nothing.
-    Silent,
-    /// It is killed for its memory.
-    Memory,
-    /// Its pod is evicted.
-    Evicted,
-    /// Its report is cut in the middle.
-    Cut,
-    /// It tells a green story of another session.
-    Foreign,
-    /// It tells a green story of another attempt.
-    Attempt,
-    /// It tells a green story of another restic snapshot.
-    Other,
-    /// It says green and exits 1.
-    Liar,
-    /// It says green, but has not read back everything.
-    Half,
-    /// It says green as an image of somebody else's might: the restore was refused, the report made up for the exit code.
-    RedFinding,
-}
-
-impl End {
-    pub(super) const ALL: [Self; 13] = [
-        Self::Good,
-        Self::Red,
-        Self::Unknown,
-        Self::Silent,
-        Self::Memory,
-        Self::Evicted,
-        Self::Cut,
-        Self::Foreign,
-        Self::Attempt,
-        Self::Other,
-        Self::Liar,
-        Self::Half,
-        Self::RedFinding,
-    ];
-
-    fn word(self) -> &'static str {
-        match self {
-            Self::Good => "good",
-            Self::Red => "red",
-            Self::Unknown => "unknown",
-            Self::Silent => "silent",
-            Self::Memory => "memory",
-            Self::Evicted => "evicted",
-            Self::Cut => "cut",
-            Self::Foreign => "foreign",
-            Self::Attempt => "attempt",
-            Self::Other => "other",
-            Self::Liar => "liar",
-            Self::Half => "half",
-            Self::RedFinding => "red-finding",
-        }
-    }
 }
 
 impl fmt::Display for Deed {
@@ -288,51 +224,11 @@ fn finish(world: &mut World, name: &str) {
 fn end(world: &mut World, name: &str, how: End) {
     let pod = world.store.get(&key("Pod", name)).unwrap().clone();
     let did = Did::of_pod(&pod);
-    let report = |outcome: &str, cause: Option<&str>, did: &Did, attempt: u32, read_back: u32| {
-        let cause = cause.map_or(Value::Null, Into::into);
-        json!({
-            "identity": {"sessionUid": did.session, "attempt": attempt, "component": did.component},
-            "outcome": outcome, "cause": cause, "error": cause, "snapshot": {"id": did.restic_id},
-            "restored": {"files": 3, "directories": 1, "bytes": 42}, "readBack": {"files": read_back, "directories": 1, "bytes": 42},
-            "findings": [], "findingsTotal": 0, "executor": "test", "seconds": 1,
-        })
-        .to_string()
-    };
-    let good = report("Verified", None, &did, 1, 3);
-    let (phase, code, reason, message) = match how {
-        End::Good => ("Succeeded", 0, "Completed", good),
-        End::Red => ("Failed", 1, "Error", report("VerificationFailed", Some("PackDamaged"), &did, 1, 2)),
-        End::Unknown => ("Failed", 2, "Error", report("Inconclusive", Some("StorageUnreachable"), &did, 1, 0)),
-        End::Silent => ("Failed", 1, "Error", String::new()),
-        End::Memory => ("Failed", 137, "OOMKilled", String::new()),
-        End::Evicted => ("Failed", 137, "Error", String::new()),
-        End::Cut => ("Succeeded", 0, "Completed", good[..good.len() / 2].to_owned()),
-        End::Foreign => ("Succeeded", 0, "Completed", report("Verified", None, &Did { session: "x".into(), ..did.clone() }, 1, 3)),
-        End::Attempt => ("Succeeded", 0, "Completed", report("Verified", None, &did, 2, 3)),
-        End::Other => ("Succeeded", 0, "Completed", report("Verified", None, &Did { restic_id: "e".repeat(64), ..did.clone() }, 1, 3)),
-        End::Liar => ("Failed", 1, "Error", good),
-        End::Half => ("Succeeded", 0, "Completed", report("Verified", None, &did, 1, 2)),
-        // A finding is no cause; whoever names it as one has not understood the contract.
-        End::RedFinding => ("Failed", 1, "Error", report("VerificationFailed", Some("StorageUnreachable"), &did, 1, 2)),
-    };
+    let wipes = did.component.is_empty();
+    let (phase, code, reason, message) = if wipes { ends::of_wipe(how, &did) } else { ends::of_restore(how, &did) };
     terminated(world, name, phase, code, reason, &message);
     if how == End::Evicted {
         status(world, "Pod", name, &json!({"reason": "Evicted", "message": "The node was low on resource: memory."}));
     }
-    let deeds = match how {
-        End::Good => Deeds::Proven,
-        End::Red => Deeds::Defect,
-        End::Unknown
-        | End::Silent
-        | End::Memory
-        | End::Evicted
-        | End::Cut
-        | End::Foreign
-        | End::Attempt
-        | End::Other
-        | End::Liar
-        | End::Half
-        | End::RedFinding => Deeds::Nothing,
-    };
-    std::sync::Arc::make_mut(&mut world.truth).ran(did, deeds);
+    std::sync::Arc::make_mut(&mut world.truth).ran(did, if wipes { ends::wiped(how) } else { ends::restored(how) });
 }

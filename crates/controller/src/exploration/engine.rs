@@ -9,9 +9,10 @@ use std::{
     time::Duration,
 };
 
-use backproof_testing::memory::{Gate, Memory, Object, Strike};
+use backproof_api::BackupStorage;
+use backproof_testing::memory::{Gate, Memory, Strike};
 use clap::Parser as _;
-use kube::runtime::controller::Action;
+use kube::{core::DeserializeGuard, runtime::controller::Action};
 use serde::de::DeserializeOwned;
 
 use super::{
@@ -31,6 +32,8 @@ pub(super) struct Next {
     /// Writes of the reconcile, events apart.
     pub(super) writes: u32,
     pub(super) events: u32,
+    /// Whether any object was changed, by whomever.
+    pub(super) changed: bool,
     /// Promises that were broken.
     pub(super) broken: Vec<String>,
 }
@@ -88,7 +91,7 @@ impl Engine {
         next.tell(&changes);
         broken.extend(promise::of_state(&next));
         next.went(choice.clone());
-        Some(Next { world: next, writes, events, broken })
+        Some(Next { world: next, writes, events, changed: !changes.is_empty(), broken })
     }
 
     fn run(&self, world: &mut World, work: &Work, trouble: &Trouble) -> Option<Gate> {
@@ -212,21 +215,20 @@ struct Actors {
 
 impl Actors {
     fn new(context: &Arc<Context>, world: &World, needed: impl Fn(&Work) -> bool) -> Self {
-        fn known<K: DeserializeOwned>(world: &World, watch: Watch) -> Vec<K> {
-            let read = |object: &Arc<Object>| serde_json::from_slice(object.text()).unwrap();
-            world.views[watch as usize].known.values().map(read).collect()
+        fn known<K: DeserializeOwned + Clone + Send + Sync + 'static>(world: &World, watch: Watch) -> Vec<K> {
+            world.views[watch as usize].known.values().map(|object| object.read::<K>().clone()).collect()
         }
-        fn all<K: DeserializeOwned>(world: &World, kind: &str) -> Vec<K> {
-            world.store.all(kind).map(|(_, object)| serde_json::from_slice(object.text()).unwrap()).collect()
+        fn guarded<K: DeserializeOwned + Clone + Send + Sync + 'static>(world: &World, watch: Watch) -> Vec<DeserializeGuard<K>> {
+            known(world, watch).into_iter().map(|object| DeserializeGuard(Ok(object))).collect()
         }
         let sessions = needed(&Work::Session(String::new())).then(|| {
             Sessions::new(
                 context.clone(),
                 NAMESPACE,
-                known(world, Watch::Sessions),
-                known(world, Watch::Answers),
-                all(world, "Repository"),
-                all(world, "BackupStorage"),
+                guarded(world, Watch::Sessions),
+                guarded(world, Watch::Answers),
+                known(world, Watch::Repositories),
+                world.store.all("BackupStorage").map(|(_, object)| object.read::<BackupStorage>().clone()).collect(),
                 &world.sessions,
             )
         });
@@ -234,7 +236,7 @@ impl Actors {
             Restores::new(
                 context.clone(),
                 NAMESPACE,
-                known(world, Watch::Restores),
+                guarded(world, Watch::Restores),
                 known(world, Watch::Jobs),
                 known(world, Watch::Pods),
                 &world.restores,

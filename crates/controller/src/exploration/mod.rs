@@ -2,12 +2,15 @@
 //! answers, stale caches and foreign hands, with the promises checked in every state reached.
 //!
 //! [`world`] is one state; [`choice`] is what may happen next; [`engine`] makes it happen; [`cluster`] plays the Job controller,
-//! kubelet and the garbage collector; [`outside`] plays people; [`truth`] remembers what really happened and is compared with
+//! kubelet and the garbage collector, [`ends`] what containers leave; [`outside`] plays people; [`truth`] remembers what really happened and is compared with
 //! what is claimed in [`promise`]; [`settle`] lets faults stop and waits for the end; [`search`] walks through it all.
 
 mod choice;
 mod cluster;
+mod ends;
 mod engine;
+mod frontier;
+mod guards;
 mod outside;
 mod picture;
 mod promise;
@@ -47,4 +50,10 @@ where
     }
     writer.apply_watcher_event(&watcher::Event::InitDone);
     store
+}
+
+/// Says something at once, though the test harness holds back what a test prints until it fails.
+fn tell(line: &str) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stderr().lock(), "exploration {line}");
 }

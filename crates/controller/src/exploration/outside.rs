@@ -53,6 +53,8 @@ pub(super) enum Edit {
     ForgeAnnotation(String),
     /// Starts a Job by hand.
     StartJobs,
+    /// Asks for a probe of a Repository that is held off.
+    Probe,
     /// Edits the spec of a RestoreSession.
     AlterRestore(String),
     /// Edits the spec of a session.
@@ -77,6 +79,7 @@ impl Edit {
             Self::PauseInvoker,
             Self::ForgePod,
             Self::StartJobs,
+            Self::Probe,
         ];
         for session in sessions {
             all.extend(Self::of(session));
@@ -124,6 +127,7 @@ impl fmt::Display for Edit {
             Self::ForgePod => ("forge-pod", ""),
             Self::ForgeAnnotation(name) => ("forge-annotation", name.as_str()),
             Self::StartJobs => ("start-jobs", ""),
+            Self::Probe => ("probe", ""),
             Self::AlterRestore(name) => ("edit-restore", name.as_str()),
             Self::AlterSession(name) => ("edit-session", name.as_str()),
         };
@@ -202,6 +206,10 @@ pub(super) fn perform(world: &mut World, edit: &Edit) -> Option<()> {
             suspended.then_some(())?;
             world.store.update(by, key, |job| job["spec"]["suspend"] = false.into()).ok().map(drop)
         }),
+        Edit::Probe => store
+            .update(by, &key("Repository", "repo"), |repository| repository["metadata"]["annotations"][labels::PROBE] = "now".into())
+            .ok()
+            .map(drop),
         Edit::AlterRestore(name) => {
             store.update(by, &key("RestoreSession", name), |restore| restore["spec"]["restoreTimeout"] = "1s".into()).ok().map(drop)
         }

@@ -38,9 +38,7 @@ fn session_changed(truth: &mut Truth, change: &Change, broken: &mut Vec<String>)
     let word = |object: &Option<Arc<Object>>| match object {
         None => "Absent",
         Some(object) => STEPS.with_borrow_mut(|known| {
-            *known
-                .entry(object.digest())
-                .or_insert_with(|| session::explored::step(&serde_json::from_slice::<BackupVerificationSession>(object.text()).unwrap()))
+            *known.entry(object.digest()).or_insert_with(|| session::explored::step(object.read::<BackupVerificationSession>()))
         }),
     };
     truth.steps.insert((word(&change.before), word(&change.after)));
@@ -59,6 +57,13 @@ fn session_changed(truth: &mut Truth, change: &Change, broken: &mut Vec<String>)
             match truth.sessions.get(&of) {
                 Some((_, before)) if left < *before && left >= 0 => {}
                 other => broken.push(format!("session {name} repeats {other:?} with {left} retries left")),
+            }
+            let origin = truth.origins.get(&of).cloned().unwrap_or(of);
+            truth.origins.insert(uid.to_owned(), origin.clone());
+            let made = truth.origins.values().filter(|other| **other == origin).count();
+            let most = truth.sessions.get(&origin).map_or(0, |(_, left)| usize::try_from(*left).unwrap_or_default());
+            if made > most {
+                broken.push(format!("session {origin} may be repeated {most} times and was {made} times"));
             }
         }
     }
@@ -165,6 +170,11 @@ fn restore_changed(truth: &mut Truth, change: &Change, broken: &mut Vec<String>)
     }
     let jobs = after.at("/status/jobs").as_array().map(Vec::as_slice).unwrap_or_default();
     truth.recorded.extend(jobs.iter().filter_map(|job| job["object"]["uid"].as_str()).map(str::to_owned));
+    truth.recorded.extend(after.at("/status/wipe/job/uid").as_str().map(str::to_owned));
+    let wiped = after.at("/status/wipe/wiped") == true && !truth.forged.contains(uid);
+    if wiped && !truth.holds(after.label(labels::SESSION_UID), "", "", Deeds::Wiped) {
+        broken.push(format!("RestoreSession {name} says that the target was wiped, and nobody wiped it"));
+    }
     let conditions = after.at("/status/conditions").as_array().map(Vec::as_slice).unwrap_or_default();
     let closed = conditions.iter().any(|condition| condition["type"] == "MetricsPushed");
     if truth.forged.contains(uid) {
@@ -173,20 +183,18 @@ fn restore_changed(truth: &mut Truth, change: &Change, broken: &mut Vec<String>)
         }
         return;
     }
-    match truth.ended.get(uid) {
-        Some(before) if **before != *after.at("/status") => {
-            broken.push(format!(
-                "RestoreSession {name} was closed, and its status changed from {} to {}",
-                brief(before),
-                brief(after.at("/status"))
-            ));
-        }
-        Some(_) => {}
-        None if closed => {
-            truth.ended.insert(uid.to_owned(), Arc::new(after.at("/status").clone()));
-        }
-        None => {}
+    if !closed && !truth.ended.contains_key(uid) {
+        return;
     }
+    // What became of the target is found out later, and changes nothing else.
+    let mut ending = after.at("/status").clone();
+    if let Some(map) = ending.as_object_mut() {
+        map.shift_remove("wipe");
+    }
+    if let Some(before) = truth.ended.get(uid).filter(|before| ***before != ending) {
+        broken.push(format!("RestoreSession {name} was closed, and its status changed from {} to {}", brief(before), brief(&ending)));
+    }
+    truth.ended.entry(uid.to_owned()).or_insert_with(|| Arc::new(ending));
 }
 
 fn job_changed(truth: &mut Truth, change: &Change, broken: &mut Vec<String>) {
@@ -212,8 +220,11 @@ fn job_changed(truth: &mut Truth, change: &Change, broken: &mut Vec<String>) {
     if truth.forged.contains(&uid) {
         broken.push(format!("Job {name} is somebody else's and was started"));
     }
-    if truth.ended.contains_key(&session) {
-        broken.push(format!("Job {name} was started after its session had ended"));
+    // A wipe is of no component, and comes last: until the session is over, whoever checks what was restored needs it.
+    match (component.is_empty(), truth.ended.contains_key(&session)) {
+        (false, true) => broken.push(format!("Job {name} was started after its session had ended")),
+        (true, false) => broken.push(format!("Job {name} wipes the target of a session that has not ended")),
+        (false, false) | (true, true) => {}
     }
     let jobs = truth.started.entry((session.clone(), component.clone())).or_default();
     jobs.insert(uid);

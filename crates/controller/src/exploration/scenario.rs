@@ -1,9 +1,11 @@
 //! The worlds an exploration starts from.
 
+use backproof_api::{BackupStorage, Cause, Repository, labels};
 use backproof_testing::memory::{By, Object, Store};
 use serde_json::{Value, json};
 
-use super::{NAMESPACE, outside::know, truth::Truth, world::World};
+use super::{NAMESPACE, cluster::key, outside::know, truth::Truth, world::World};
+use crate::hold::{Hold, Place};
 
 /// The Snapshot that is verified.
 pub(super) const SNAPSHOT: &str = "snap";
@@ -18,18 +20,44 @@ pub(super) struct Scenario {
     sessions: &'static [&'static str],
     /// Components of the Snapshot.
     components: &'static [&'static str],
-    /// Of the verifier: whether a newer session ends older ones.
-    replace: bool,
+    /// Concurrency policy of the verifier.
+    policy: &'static str,
+    /// What the verifier wants to become of the target at the end of a run.
+    cleanup: &'static str,
     /// How many retries the sessions have.
     retries: i64,
+    /// What is known of the Repository.
+    repository: Known,
 }
 
+/// What is known of a Repository.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Known {
+    /// Nothing.
+    Nothing,
+    /// It could not be reached a moment ago, and is held off.
+    HeldOff,
+}
+
+const PLAIN: Scenario = Scenario {
+    name: "one",
+    sessions: &["one"],
+    components: &["pod"],
+    policy: "Forbid",
+    cleanup: "Never",
+    retries: 0,
+    repository: Known::Nothing,
+};
+
 /// Every world to start from.
-pub(super) const ALL: [Scenario; 4] = [
-    Scenario { name: "one", sessions: &["one"], components: &["pod"], replace: false, retries: 1 },
-    Scenario { name: "two", sessions: &["one", "two"], components: &["pod"], replace: false, retries: 0 },
-    Scenario { name: "parts", sessions: &["one"], components: &["dump", "pod"], replace: false, retries: 0 },
-    Scenario { name: "replace", sessions: &["one", "two"], components: &["pod"], replace: true, retries: 0 },
+pub(super) const ALL: [Scenario; 7] = [
+    Scenario { retries: 1, ..PLAIN },
+    Scenario { name: "two", sessions: &["one", "two"], ..PLAIN },
+    Scenario { name: "parts", components: &["dump", "pod"], ..PLAIN },
+    Scenario { name: "replace", sessions: &["one", "two"], policy: "Replace", ..PLAIN },
+    Scenario { name: "wipe", sessions: &["one", "two"], cleanup: "Always", ..PLAIN },
+    Scenario { name: "held", sessions: &["one", "two"], repository: Known::HeldOff, ..PLAIN },
+    Scenario { name: "retries", retries: 3, cleanup: "Always", ..PLAIN },
 ];
 
 /// The scenario of this name.
@@ -56,14 +84,14 @@ impl Scenario {
         make(json!({"apiVersion": addons, "kind": "Function", "metadata": ours("backproof-pvc-restore", "pvc-restore"),
             "spec": {"image": "backproof", "command": ["/bin/backproof-executor"], "args": ["restore", "--repository=${repositoryURL}",
                 "--snapshot=${resticSnapshot}", "--target=${targetPath}", "--report=/dev/termination-log"]}}));
-        make(json!({"apiVersion": storage, "kind": "BackupStorage", "metadata": meta("storage"),
+        let place = make(json!({"apiVersion": storage, "kind": "BackupStorage", "metadata": meta("storage"),
             "spec": {"storage": {"provider": "local", "local": {"mountPath": "/m", "persistentVolumeClaim": {"claimName": "repository"}}}}}));
-        make(json!({"apiVersion": storage, "kind": "Repository", "metadata": meta("repo"),
+        let repository = make(json!({"apiVersion": storage, "kind": "Repository", "metadata": meta("repo"),
             "spec": {"storageRef": {"name": "storage"}, "encryptionSecret": {"name": "password"}, "path": "/x"}}));
-        let policy = if self.replace { "Replace" } else { "Forbid" };
         make(json!({"apiVersion": core, "kind": "BackupVerifier", "metadata": meta("verifier"),
-            "spec": {"type": "RestoreOnly", "timeout": "1h", "retryConfig": {"maxRetry": 1, "delay": "1m"}, "sessionHistoryLimit": 3,
-                "scheduler": {"schedule": "* * * * *", "concurrencyPolicy": policy, "jobTemplate": {}},
+            "spec": {"type": "RestoreOnly", "timeout": "1h", "retryConfig": {"maxRetry": self.retries, "delay": "1m"}, "sessionHistoryLimit": 3,
+                "cleanup": self.cleanup,
+                "scheduler": {"schedule": "* * * * *", "concurrencyPolicy": self.policy, "jobTemplate": {}},
                 "restoreOption": {"target": {"kind": "PersistentVolumeClaim", "name": "scratch"},
                     "addonInfo": {"name": "pvc-addon", "tasks": [{"name": "logical-backup-restore"}]}}}}));
         make(json!({"apiVersion": core, "kind": "BackupConfiguration", "metadata": meta("backup"),
@@ -80,6 +108,11 @@ impl Scenario {
         for session in self.sessions {
             make(self::session(session, self.retries));
         }
+        if self.repository == Known::HeldOff {
+            let hold = held(repository.read(), place.read());
+            let annotate = |value: &mut Value| value["metadata"]["annotations"] = json!({ (labels::HOLD): hold });
+            store.update(By::Stranger, &key("Repository", "repo"), annotate).unwrap();
+        }
         let mut truth = Truth::default();
         for (key, session) in store.all("BackupVerificationSession") {
             truth.sessions.insert(session.uid().to_owned(), (key.name.clone(), self.retries));
@@ -88,6 +121,21 @@ impl Scenario {
         know(&mut world, &made);
         world
     }
+}
+
+/// A failure a minute ago, as its session left it: the next try comes in four.
+fn held(repository: &Repository, storage: &BackupStorage) -> String {
+    let time = |seconds: i64| jiff::Timestamp::from_second(START + seconds).unwrap().to_string();
+    let hold = Hold {
+        since: time(-60),
+        tries: 1,
+        next: time(240),
+        cause: Some(Cause::StorageUnreachable),
+        last: "another".into(),
+        inputs: Place::of(repository, Some(storage)).inputs,
+        ..Hold::default()
+    };
+    serde_json::to_string(&hold).unwrap()
 }
 
 /// A restic id of one digit.

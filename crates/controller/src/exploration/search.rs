@@ -2,7 +2,7 @@
 //! beyond that along random schedules. Two threads share what was seen.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
+    collections::{BTreeSet, HashSet},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -11,12 +11,12 @@ use std::{
 
 use super::{
     choice::{Choice, Trouble, line},
-    cluster::{self, Deed, End},
     engine::{Engine, roomy},
-    outside::Edit,
+    frontier::{Chosen, Frontier, any_trouble, choices},
     scenario::Scenario,
     settle::{Settled, settle},
-    world::{Watch, Work, World},
+    tell,
+    world::World,
 };
 
 /// Threads; the machines this runs on have two cores.
@@ -28,14 +28,17 @@ pub(super) struct Failure {
     pub(super) scenario: &'static str,
     pub(super) schedule: Vec<Choice>,
     pub(super) broken: Vec<String>,
+    /// Whether it failed again when it was replayed.
+    pub(super) again: bool,
 }
 
 impl Failure {
     /// For people, with what replays it.
     pub(super) fn report(&self) -> String {
         format!(
-            "\n{}\n\nreplay with:\nBACKPROOF_REPLAY='{} {}' cargo test --release --workspace --lib exploration::runs::replay\n",
+            "\n{}\n\n{} replayed with:\nmake explore REPLAY='{} {}'\n",
             self.broken.join("\n"),
+            if self.again { "it fails again when" } else { "something beside the schedule decides: it did not fail again when" },
             self.scenario,
             line(&self.schedule)
         )
@@ -47,6 +50,8 @@ impl Failure {
 pub(super) struct Seen {
     pub(super) states: usize,
     pub(super) schedules: usize,
+    /// States among them that were met first when no more faults came and everything went to its end.
+    pub(super) calm: usize,
     /// Transitions between steps of sessions.
     pub(super) steps: BTreeSet<(&'static str, &'static str)>,
 }
@@ -67,27 +72,25 @@ impl Random {
         self.0
     }
 
-    fn below(&mut self, limit: usize) -> usize {
+    pub(super) fn below(&mut self, limit: usize) -> usize {
         usize::try_from(self.next() >> 11).unwrap_or_default() % limit.max(1)
     }
 }
 
-/// A choice that is still to be made, with how much went wrong by then.
-type Open = (Arc<World>, Choice);
-
 struct Shared<'a> {
     scenario: &'a Scenario,
     enough: usize,
-    open: Mutex<BTreeMap<u32, Vec<Open>>>,
+    frontier: Frontier,
     busy: AtomicUsize,
     seen: Mutex<HashSet<u64>>,
     steps: Mutex<BTreeSet<(&'static str, &'static str)>>,
     schedules: AtomicUsize,
+    calm: AtomicUsize,
     settled: Settled,
     failure: Mutex<Option<Failure>>,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -96,17 +99,18 @@ pub(super) fn explore(scenario: &Scenario, enough: usize, seed: u64, random: usi
     let shared = Shared {
         scenario,
         enough,
-        open: Mutex::default(),
+        frontier: Frontier::default(),
         busy: AtomicUsize::new(0),
         seen: Mutex::default(),
         steps: Mutex::default(),
         schedules: AtomicUsize::new(0),
+        calm: AtomicUsize::new(0),
         settled: Settled::default(),
         failure: Mutex::default(),
     };
     let start = Arc::new(scenario.world());
     lock(&shared.seen).insert(start.digest());
-    shared.push(&start);
+    shared.frontier.push(&start);
     std::thread::scope(|scope| {
         for thread in 0..THREADS {
             let shared = &shared;
@@ -127,73 +131,63 @@ pub(super) fn explore(scenario: &Scenario, enough: usize, seed: u64, random: usi
         None => Ok(Seen {
             states: lock(&shared.seen).len(),
             schedules: shared.schedules.load(Ordering::Relaxed),
+            calm: shared.calm.load(Ordering::Relaxed),
             steps: lock(&shared.steps).clone(),
         }),
     }
 }
 
 impl Shared<'_> {
-    fn push(&self, world: &Arc<World>) {
-        let mut open = lock(&self.open);
-        for (choice, faults) in choices(world) {
-            open.entry(world.faults + faults).or_default().push((world.clone(), choice));
-        }
-    }
-
-    /// One that is still to be made: with the fewest faults, any of them.
-    fn pop(&self, random: &mut Random) -> Option<(u32, Open)> {
-        let mut open = lock(&self.open);
-        let mut first = open.first_entry()?;
-        let (faults, all) = (*first.key(), first.get_mut());
-        let chosen = all.swap_remove(random.below(all.len()));
-        if all.is_empty() {
-            first.remove();
-        }
-        self.busy.fetch_add(1, Ordering::SeqCst);
-        Some((faults, chosen))
-    }
-
     fn is_over(&self) -> bool {
-        lock(&self.seen).len() >= self.enough || lock(&self.failure).is_some()
+        self.states() >= self.enough || lock(&self.failure).is_some()
     }
 
     fn walk(&self, engine: &Engine, mut random: Random) {
         while !self.is_over() {
-            let Some((faults, (world, choice))) = self.pop(&mut random) else {
-                if self.busy.load(Ordering::SeqCst) == 0 && lock(&self.open).is_empty() {
+            // Counted before it is taken, so that nobody sees an empty frontier that is about to grow.
+            self.busy.fetch_add(1, Ordering::SeqCst);
+            let chosen = self.frontier.pop(&mut random);
+            if let Some(chosen) = &chosen {
+                self.make(engine, chosen);
+            }
+            let others = self.busy.fetch_sub(1, Ordering::SeqCst) - 1;
+            if chosen.is_none() {
+                if others == 0 && self.frontier.is_empty() {
                     return;
                 }
                 std::thread::yield_now();
-                continue;
-            };
-            self.make(engine, &world, &choice, faults);
-            self.busy.fetch_sub(1, Ordering::SeqCst);
+            }
         }
     }
 
-    fn make(&self, engine: &Engine, world: &Arc<World>, choice: &Choice, faults: u32) {
-        let Some(next) = engine.step(world, choice) else { return };
-        if let Choice::Run(work, Trouble::None) = choice {
-            let mut open = lock(&self.open);
-            for trouble in troubles(world, work, next.writes) {
-                open.entry(faults + 1).or_default().push((world.clone(), Choice::Run(work.clone(), trouble)));
-            }
-        }
+    fn make(&self, engine: &Engine, chosen: &Chosen) {
+        let Some(next) = engine.step(&chosen.world, &chosen.choice) else { return };
+        self.frontier.push_troubles(chosen, next.writes);
         let mut world = next.world;
-        world.faults = faults;
+        world.faults = chosen.faults;
         if !next.broken.is_empty() {
             return self.fail(&world, next.broken);
         }
         if !lock(&self.seen).insert(world.digest()) {
             return;
         }
-        if self.schedules.fetch_add(1, Ordering::Relaxed) % 5000 == 4999 {
-            let levels: Vec<_> = lock(&self.open).iter().map(|(faults, open)| (*faults, open.len())).collect();
-            println!("exploration {}: {} states; still to be made, by faults: {levels:?}", self.scenario.name, lock(&self.seen).len());
+        if self.schedules.fetch_add(1, Ordering::Relaxed) % 20_000 == 19_999 {
+            tell(&format!("{}: {} states; still to be tried, by faults: {:?}", self.scenario.name, self.states(), self.frontier.sizes()));
         }
+        self.frontier.push(&Arc::new(world.clone()));
         self.settle(engine, &world);
-        let world = Arc::new(world);
-        self.push(&world);
+    }
+
+    /// Notes a state that settling came through; the walk goes on from it as from any other.
+    fn meet(&self, digest: u64, world: &World) {
+        if lock(&self.seen).insert(digest) {
+            self.calm.fetch_add(1, Ordering::Relaxed);
+            self.frontier.push(&Arc::new(world.clone()));
+        }
+    }
+
+    fn states(&self) -> usize {
+        lock(&self.seen).len()
     }
 
     /// One random schedule, to its end.
@@ -228,84 +222,15 @@ impl Shared<'_> {
     }
 
     fn settle(&self, engine: &Engine, world: &World) {
-        match settle(engine, world, &self.settled) {
+        match settle(engine, world, &self.settled, |digest, world| self.meet(digest, world)) {
             Ok(Some(end)) => lock(&self.steps).extend(end.truth.steps.iter().copied()),
             Ok(None) => {}
-            Err(broken) => self.fail(world, broken),
+            Err((world, broken)) => self.fail(&world, broken),
         }
     }
 
     fn fail(&self, world: &World, broken: Vec<String>) {
-        lock(&self.failure).get_or_insert_with(|| Failure { scenario: self.scenario.name, schedule: world.path(), broken });
-    }
-}
-
-/// What may happen next, with how much of it goes wrong.
-fn choices(world: &World) -> Vec<(Choice, u32)> {
-    let mut all: Vec<(Choice, u32)> = Vec::new();
-    let pending = world.pending();
-    all.extend(pending.iter().map(|work| (Choice::Run(work.clone(), Trouble::None), 0)));
-    let deeds = cluster::possible(world);
-    let at_work = deeds.iter().any(|(deed, _)| !matches!(deed, Deed::End(_)));
-    for (deed, name) in deeds {
-        let faults = u32::from(matches!(deed, Deed::End(end) if !matches!(end, End::Good | End::Red)));
-        if deed == Deed::End(End::Good) {
-            all.push((Choice::Cluster(Deed::Lose, name.clone()), 1));
-        }
-        all.push((Choice::Cluster(deed, name), faults));
-    }
-    all.push((Choice::Tick, u32::from(!pending.is_empty() || at_work)));
-    for watch in Watch::ALL {
-        let view = &world.views[watch as usize];
-        if !view.late {
-            all.push((Choice::Late(watch), 1));
-        } else if view.under_way.is_empty() {
-            all.push((Choice::CaughtUp(watch), 0));
-        } else {
-            all.extend([(Choice::Next(watch), 0), (Choice::CaughtUp(watch), 0)]);
-        }
-    }
-    all.push((Choice::Restart, 1));
-    all.extend([7200, -600].map(|seconds| (Choice::Jump(seconds), 1)));
-    let again = world.due.keys().filter(|work| !pending.contains(work));
-    all.extend(again.map(|work| (Choice::Run(work.clone(), Trouble::None), 1)));
-    all.extend(Edit::all(&sessions(world)).into_iter().map(|edit| (Choice::Outside(edit), 1)));
-    all
-}
-
-fn sessions(world: &World) -> Vec<String> {
-    world.store.all("BackupVerificationSession").map(|(key, _)| key.name.clone()).collect()
-}
-
-/// Everything that may go wrong in a reconcile that writes so often.
-fn troubles(world: &World, work: &Work, writes: u32) -> Vec<Trouble> {
-    let mut all = Vec::new();
-    let overtakers: Vec<Choice> = world
-        .pending()
-        .into_iter()
-        .filter(|other| other != work)
-        .map(|other| Choice::Run(other, Trouble::None))
-        .chain(cluster::possible(world).into_iter().map(|(deed, name)| Choice::Cluster(deed, name)))
-        .chain(Edit::all(&sessions(world)).into_iter().map(Choice::Outside))
-        .collect();
-    for at in 1..=writes {
-        all.extend([Trouble::Die(at), Trouble::Lose(at), Trouble::Refuse(at, 409), Trouble::Refuse(at, 500)]);
-        all.extend(overtakers.iter().map(|by| Trouble::Overtaken(at, Box::new(by.clone()))));
-    }
-    all
-}
-
-fn any_trouble(world: &World, work: &Work, random: &mut Random) -> Trouble {
-    let at = 1 + u32::try_from(random.below(5)).unwrap_or_default();
-    match random.below(6) {
-        0 => Trouble::Die(at),
-        1 => Trouble::Lose(at),
-        2 => Trouble::Refuse(at, [409, 429, 500, 403][random.below(4)]),
-        3 => Trouble::Fail(1 + u32::try_from(random.below(20)).unwrap_or_default(), [429, 500][random.below(2)]),
-        _ => {
-            let all = troubles(world, work, 3);
-            all[random.below(all.len())].clone()
-        }
+        lock(&self.failure).get_or_insert_with(|| Failure { scenario: self.scenario.name, schedule: world.path(), broken, again: false });
     }
 }
 
@@ -319,17 +244,18 @@ pub(super) fn replay(engine: &Engine, scenario: &Scenario, schedule: &[Choice]) 
             return Err((world.path(), next.broken));
         }
     }
-    match settle(engine, &world, &Settled::default()) {
+    match settle(engine, &world, &Settled::default(), |_, _| ()) {
         Ok(end) => Ok(end.unwrap_or(world)),
-        Err(broken) => Err((world.path(), broken)),
+        Err((world, broken)) => Err((world.path(), broken)),
     }
 }
 
-/// The same failure with fewer steps: each is left out if it still fails without.
+/// The same failure, seen again, with fewer steps: each is left out if it still fails without.
 fn minimal(scenario: &Scenario, failure: Failure) -> Failure {
     let engine = Engine::new();
-    let mut failure = failure;
-    loop {
+    let again = replay(&engine, scenario, &failure.schedule).is_err();
+    let mut failure = Failure { again, ..failure };
+    while failure.again {
         let length = failure.schedule.len();
         for at in (0..length).rev() {
             let mut shorter = failure.schedule.clone();
@@ -342,7 +268,8 @@ fn minimal(scenario: &Scenario, failure: Failure) -> Failure {
             }
         }
         if failure.schedule.len() == length {
-            return failure;
+            break;
         }
     }
+    failure
 }

@@ -12,7 +12,8 @@ use jiff::Timestamp;
 
 use super::{
     choice::{Choice, Trouble},
-    cluster::{self, Deed, End},
+    cluster::{self, Deed},
+    ends::End,
     engine::Engine,
     promise::brief,
     world::{Watch, Work, World},
@@ -39,13 +40,14 @@ impl Settled {
     }
 }
 
-/// Lets everything come to its end; what was broken on the way.
-pub(super) fn settle(engine: &Engine, world: &World, settled: &Settled) -> Result<Option<World>, Vec<String>> {
+/// Lets everything come to its end, and shows each state on the way; what was broken there, and in which of them.
+pub(super) fn settle(
+    engine: &Engine,
+    world: &World,
+    settled: &Settled,
+    meet: impl Fn(u64, &World),
+) -> Result<Option<World>, (World, Vec<String>)> {
     let mut world = world.clone();
-    for watch in Watch::ALL {
-        world.views[watch as usize].late = false;
-        world.deliver(watch, usize::MAX);
-    }
     let calm = world.now() + world.skew;
     let (mut path, mut idle) = (Vec::new(), 0);
     for _ in 0..STEPS {
@@ -55,19 +57,19 @@ pub(super) fn settle(engine: &Engine, world: &World, settled: &Settled) -> Resul
             return Ok(None);
         }
         path.push(digest);
+        meet(digest, &world);
         let late = overdue(&world, calm);
         if !late.is_empty() {
-            return Err(late);
+            return Err((world, late));
         }
         let Some(choice) = natural(&world) else { break };
-        let before = world.store.digest();
         let next = engine.step(&world, &choice).unwrap_or_else(|| panic!("{choice} was possible a moment ago"));
-        if !next.broken.is_empty() {
-            return Err(next.broken);
-        }
         world = next.world;
-        idle = if world.store.digest() == before { idle + 1 } else { 0 };
-        if idle > IDLE && open(&world).next().is_none() {
+        if !next.broken.is_empty() {
+            return Err((world, next.broken));
+        }
+        idle = if next.changed { 0 } else { idle + 1 };
+        if idle > IDLE && open(&world).next().is_none() && !wipes(&world) {
             break;
         }
     }
@@ -78,12 +80,15 @@ pub(super) fn settle(engine: &Engine, world: &World, settled: &Settled) -> Resul
         settled.learn(path);
         Ok(Some(world))
     } else {
-        Err(broken)
+        Err((world, broken))
     }
 }
 
 /// What happens next when nothing goes wrong.
 pub(super) fn natural(world: &World) -> Option<Choice> {
+    if let Some(watch) = Watch::ALL.into_iter().find(|watch| world.views[*watch as usize].late) {
+        return Some(Choice::CaughtUp(watch));
+    }
     if let Some(work) = world.pending().into_iter().next() {
         return Some(Choice::Run(work, Trouble::None));
     }
@@ -103,6 +108,14 @@ pub(super) fn open(world: &World) -> impl Iterator<Item = (&str, &Object)> {
         .all("BackupVerificationSession")
         .filter(move |(_, session)| !done(session))
         .map(|(key, session)| (key.name.as_str(), &**session))
+}
+
+/// Whether the target of a finished session is still to be wiped.
+fn wipes(world: &World) -> bool {
+    world.store.all("RestoreSession").any(|(_, restore)| {
+        let started = restore.at("/status/jobs").as_array().is_some_and(|jobs| jobs.iter().any(|job| job["started"] == true));
+        started && restore.at("/status/wipe").is_object() && restore.at("/status/wipe/wiped").is_null()
+    })
 }
 
 fn overdue(world: &World, calm: i64) -> Vec<String> {
@@ -154,7 +167,7 @@ fn restless(engine: &Engine, world: &World) -> Vec<String> {
     for work in sessions.chain(restores) {
         let Some(next) = engine.step(world, &Choice::Run(work.clone(), Trouble::None)) else { continue };
         let stuck = !world.stuck.is_empty();
-        if (next.writes > 0 && !stuck) || next.world.store.digest() != world.store.digest() || (next.events > 0 && !stuck) {
+        if (next.writes > 0 && !stuck) || next.changed || (next.events > 0 && !stuck) {
             broken.push(format!("{work} is at rest and makes {} writes and {} events", next.writes, next.events));
         }
     }

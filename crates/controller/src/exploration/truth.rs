@@ -47,6 +47,8 @@ pub(super) enum Deeds {
     Proven,
     /// Found a defect.
     Defect,
+    /// Wiped the target.
+    Wiped,
     /// Neither.
     Nothing,
 }
@@ -74,6 +76,8 @@ pub(super) struct Truth {
     pub(super) retries: BTreeMap<String, BTreeSet<String>>,
     /// Sessions that were there: UID, name, and how many retries they had left.
     pub(super) sessions: BTreeMap<String, (String, i64)>,
+    /// The session that a retry goes back to, both by UID.
+    pub(super) origins: BTreeMap<String, String>,
     /// Objects that strangers made.
     pub(super) forged: BTreeSet<String>,
     /// Whether a stranger tore a lock or a finalizer away: mutual exclusion ends there.

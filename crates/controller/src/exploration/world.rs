@@ -8,8 +8,9 @@ use std::{
 };
 
 use backproof_testing::memory::{Change, Key, Object, Store};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use kube::core::PartialObjectMeta;
+use serde::Deserialize as _;
 
 use super::{choice::Choice, truth::Truth};
 use crate::{restore, session};
@@ -37,6 +38,8 @@ pub(super) enum Watch {
     Sessions,
     /// The session reconciler's RestoreSessions.
     Answers,
+    /// The session reconciler's Repositories.
+    Repositories,
     /// The restore reconciler's RestoreSessions.
     Restores,
     /// The restore reconciler's Jobs.
@@ -46,12 +49,13 @@ pub(super) enum Watch {
 }
 
 impl Watch {
-    pub(super) const ALL: [Self; 5] = [Self::Sessions, Self::Answers, Self::Restores, Self::Jobs, Self::Pods];
+    pub(super) const ALL: [Self; 6] = [Self::Sessions, Self::Answers, Self::Repositories, Self::Restores, Self::Jobs, Self::Pods];
 
     pub(super) fn kind(self) -> &'static str {
         match self {
             Self::Sessions => "BackupVerificationSession",
             Self::Answers | Self::Restores => "RestoreSession",
+            Self::Repositories => "Repository",
             Self::Jobs => "Job",
             Self::Pods => "Pod",
         }
@@ -61,6 +65,7 @@ impl Watch {
         match self {
             Self::Sessions => "sessions",
             Self::Answers => "answers",
+            Self::Repositories => "repositories",
             Self::Restores => "restores",
             Self::Jobs => "jobs",
             Self::Pods => "pods",
@@ -71,7 +76,7 @@ impl Watch {
     fn takes(self, object: &Object) -> bool {
         use backproof_api::labels;
         match self {
-            Self::Sessions | Self::Restores => true,
+            Self::Sessions | Self::Repositories | Self::Restores => true,
             Self::Answers => !object.label(labels::SESSION_UID).is_empty(),
             Self::Jobs | Self::Pods => object.label(labels::COMPONENT) == labels::COMPONENT_RESTORE,
         }
@@ -92,7 +97,7 @@ pub(super) struct View {
 #[derive(Clone)]
 pub(super) struct World {
     pub(super) store: Store,
-    pub(super) views: [View; 5],
+    pub(super) views: [View; 6],
     pub(super) sessions: session::explored::Remembered,
     pub(super) restores: restore::explored::Remembered,
     /// When each object is looked at again; by the cluster's clock, which never jumps.
@@ -187,6 +192,9 @@ impl World {
                 Some(version) => view.known.insert(key.clone(), version),
                 None => view.known.remove(&key),
             };
+            if watch == Watch::Repositories {
+                all.extend(self.sessions.repository_changed(&key.namespace, &key.name).into_iter().map(Work::Session));
+            }
             let object = view.known.get(&key).cloned().or(before);
             all.extend(object.and_then(|object| woken(watch, &key, &object)));
         }
@@ -243,6 +251,8 @@ fn woken(watch: Watch, key: &Key, object: &Object) -> Option<Work> {
     match watch {
         Watch::Sessions => Some(Work::Session(key.name.clone())),
         Watch::Answers => session::explored::woken_by(&Head::of(object)).map(Work::Session),
+        // Whom it wakes stands in the process's memory.
+        Watch::Repositories => None,
         Watch::Restores => Some(Work::Restore(key.name.clone())),
         Watch::Jobs | Watch::Pods => restore::explored::woken_by(&Head::of(object)).map(Work::Restore),
     }
@@ -257,6 +267,6 @@ trait Read {
 
 impl Read for Head {
     fn of(object: &Object) -> Self {
-        Self { metadata: serde_json::from_value(object.at("/metadata").clone()).unwrap(), ..Self::default() }
+        Self { metadata: ObjectMeta::deserialize(object.at("/metadata")).unwrap(), ..Self::default() }
     }
 }

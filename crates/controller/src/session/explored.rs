@@ -32,6 +32,13 @@ pub(crate) struct Remembered {
     held_off: BTreeMap<(String, String), BTreeSet<Name>>,
 }
 
+impl Remembered {
+    /// Whom a change of a Repository wakes, as the watch does it.
+    pub(crate) fn repository_changed(&mut self, namespace: &str, name: &str) -> BTreeSet<Name> {
+        self.held_off.remove(&(namespace.to_owned(), name.to_owned())).unwrap_or_default()
+    }
+}
+
 /// The reconciler for one step.
 pub(crate) struct Sessions {
     driver: Arc<Driver>,

@@ -1,11 +1,14 @@
 //! One version of one object, never changed once it is made.
 
 use std::{
+    any::{Any, type_name},
     fmt,
     hash::{DefaultHasher, Hash, Hasher},
+    sync::OnceLock,
 };
 
 use bytes::Bytes;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::kind::Kind;
@@ -42,19 +45,18 @@ impl fmt::Debug for Key {
     }
 }
 
-/// One version of one object.
+/// One version of one object. What is made of it is made once: thousands of worlds share it.
 #[derive(Debug)]
 pub struct Object {
     value: Value,
-    text: Bytes,
-    digest: u64,
+    text: OnceLock<Bytes>,
+    digest: OnceLock<u64>,
+    read: OnceLock<Box<dyn Any + Send + Sync>>,
 }
 
 impl Object {
     pub(super) fn new(value: Value) -> Self {
-        let mut hasher = DefaultHasher::new();
-        digest(&value, &mut hasher);
-        Self { text: Bytes::from(value.to_string()), digest: hasher.finish(), value }
+        Self { value, text: OnceLock::new(), digest: OnceLock::new(), read: OnceLock::new() }
     }
 
     /// The whole of it.
@@ -64,17 +66,37 @@ impl Object {
 
     /// As JSON.
     pub fn text(&self) -> &Bytes {
-        &self.text
+        self.text.get_or_init(|| Bytes::from(self.value.to_string()))
+    }
+
+    /// As a type, always the same one for a kind.
+    ///
+    /// # Panics
+    /// When it is not such an object, or was read as another type before: a test mixes them up.
+    pub fn read<K: DeserializeOwned + Any + Send + Sync>(&self) -> &K {
+        let wrong = |what: &str| -> ! { unreachable!("{} is no {}: {what}", self.text_at("/metadata/name"), type_name::<K>()) };
+        let parse = || match K::deserialize(&self.value) {
+            Ok(read) => Box::new(read) as Box<dyn Any + Send + Sync>,
+            Err(error) => wrong(&error.to_string()),
+        };
+        self.read.get_or_init(parse).downcast_ref().unwrap_or_else(|| wrong("it was read as another type"))
     }
 
     /// A hash of everything but its resourceVersion.
     pub fn digest(&self) -> u64 {
-        self.digest
+        *self.digest.get_or_init(|| {
+            let mut hasher = DefaultHasher::new();
+            digest(&self.value, &mut hasher);
+            hasher.finish()
+        })
     }
 
-    /// The value at a JSON pointer; `Null` where nothing is.
+    /// The value at a JSON pointer without escapes; `Null` where nothing is. (serde_json's own makes two strings of each step.)
     pub fn at(&self, pointer: &str) -> &Value {
-        self.value.pointer(pointer).unwrap_or(&Value::Null)
+        pointer.split('/').skip(1).fold(&self.value, |value, step| match value {
+            Value::Array(items) => step.parse().ok().and_then(|at: usize| items.get(at)).unwrap_or(&Value::Null),
+            other => &other[step],
+        })
     }
 
     /// A text at a JSON pointer; empty where none is.

@@ -260,7 +260,7 @@ impl Store {
         }
     }
 
-    fn garbage(&self) -> Vec<Garbage> {
+    fn garbage<'a>(&'a self) -> Vec<Garbage> {
         let living: BTreeSet<&str> = self.objects.values().map(|object| object.uid()).collect();
         let waiting: BTreeSet<&str> = self
             .objects
@@ -268,15 +268,15 @@ impl Store {
             .filter(|object| object.has_finalizer(FOREGROUND) && object.is_leaving())
             .map(|object| object.uid())
             .collect();
+        let uid = |owner: &'a Value| owner["uid"].as_str().unwrap_or_default();
+        let blocks = |owner: &&Value| owner["blockOwnerDeletion"] == true && waiting.contains(owner["uid"].as_str().unwrap_or_default());
         let mut blocked = BTreeSet::new();
         let mut garbage = Vec::new();
         for (key, object) in &self.objects {
             let owners = object.owners();
-            let uid = |owner: &Value| owner["uid"].as_str().unwrap_or_default().to_owned();
-            let blocks = |owner: &Value| owner["blockOwnerDeletion"] == true && waiting.contains(uid(owner).as_str());
-            blocked.extend(owners.iter().filter(|owner| blocks(owner)).map(uid));
-            let left = !owners.is_empty() && !owners.iter().any(|owner| living.contains(uid(owner).as_str()));
-            if (left || owners.iter().any(blocks)) && !object.is_leaving() {
+            blocked.extend(owners.iter().filter(blocks).map(uid));
+            let left = !owners.is_empty() && !owners.iter().any(|owner| living.contains(uid(owner)));
+            if (left || owners.iter().any(|owner| blocks(&owner))) && !object.is_leaving() {
                 garbage.push(Garbage::Delete(key.clone()));
             }
         }

@@ -14,7 +14,7 @@ use super::{
     engine::{Engine, roomy},
     frontier::{Chosen, Frontier, any_trouble, choices},
     scenario::Scenario,
-    settle::{Settled, settle},
+    settle::{Broken, Settled, settle},
     tell,
     world::World,
 };
@@ -166,7 +166,7 @@ impl Shared<'_> {
         let mut world = next.world;
         world.faults = chosen.faults;
         if !next.broken.is_empty() {
-            return self.fail(&world, next.broken);
+            return self.fail((world.path(), next.broken));
         }
         if !lock(&self.seen).insert(world.digest()) {
             return;
@@ -174,7 +174,8 @@ impl Shared<'_> {
         if self.schedules.fetch_add(1, Ordering::Relaxed) % 20_000 == 19_999 {
             tell(&format!("{}: {} states; still to be tried, by faults: {:?}", self.scenario.name, self.states(), self.frontier.sizes()));
         }
-        self.frontier.push(&Arc::new(world.clone()));
+        let world = Arc::new(world);
+        self.frontier.push(&world);
         self.settle(engine, &world);
     }
 
@@ -213,7 +214,7 @@ impl Shared<'_> {
             let Some(next) = engine.step(&world, &choice) else { continue };
             world = next.world;
             if !next.broken.is_empty() {
-                return self.fail(&world, next.broken);
+                return self.fail((world.path(), next.broken));
             }
             lock(&self.seen).insert(world.digest());
         }
@@ -225,17 +226,17 @@ impl Shared<'_> {
         match settle(engine, world, &self.settled, |digest, world| self.meet(digest, world)) {
             Ok(Some(end)) => lock(&self.steps).extend(end.truth.steps.iter().copied()),
             Ok(None) => {}
-            Err((world, broken)) => self.fail(&world, broken),
+            Err(broken) => self.fail(broken),
         }
     }
 
-    fn fail(&self, world: &World, broken: Vec<String>) {
-        lock(&self.failure).get_or_insert_with(|| Failure { scenario: self.scenario.name, schedule: world.path(), broken, again: false });
+    fn fail(&self, (schedule, broken): Broken) {
+        lock(&self.failure).get_or_insert_with(|| Failure { scenario: self.scenario.name, schedule, broken, again: false });
     }
 }
 
 /// Replays a schedule, leaving out what cannot be done, and lets it come to its end.
-pub(super) fn replay(engine: &Engine, scenario: &Scenario, schedule: &[Choice]) -> Result<World, (Vec<Choice>, Vec<String>)> {
+pub(super) fn replay(engine: &Engine, scenario: &Scenario, schedule: &[Choice]) -> Result<World, Broken> {
     let mut world = scenario.world();
     for choice in schedule {
         let Some(next) = engine.step(&world, choice) else { continue };
@@ -244,10 +245,7 @@ pub(super) fn replay(engine: &Engine, scenario: &Scenario, schedule: &[Choice]) 
             return Err((world.path(), next.broken));
         }
     }
-    match settle(engine, &world, &Settled::default(), |_, _| ()) {
-        Ok(end) => Ok(end.unwrap_or(world)),
-        Err((world, broken)) => Err((world.path(), broken)),
-    }
+    settle(engine, &world, &Settled::default(), |_, _| ()).map(|end| end.unwrap_or(world))
 }
 
 /// The same failure, seen again, with fewer steps: each is left out if it still fails without.

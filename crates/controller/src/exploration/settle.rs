@@ -40,13 +40,11 @@ impl Settled {
     }
 }
 
+/// By which schedule which promises were broken.
+pub(super) type Broken = (Vec<Choice>, Vec<String>);
+
 /// Lets everything come to its end, and shows each state on the way; what was broken there, and in which of them.
-pub(super) fn settle(
-    engine: &Engine,
-    world: &World,
-    settled: &Settled,
-    meet: impl Fn(u64, &World),
-) -> Result<Option<World>, (World, Vec<String>)> {
+pub(super) fn settle(engine: &Engine, world: &World, settled: &Settled, meet: impl Fn(u64, &World)) -> Result<Option<World>, Broken> {
     let mut world = world.clone();
     let calm = world.now() + world.skew;
     let (mut path, mut idle) = (Vec::new(), 0);
@@ -60,13 +58,13 @@ pub(super) fn settle(
         meet(digest, &world);
         let late = overdue(&world, calm);
         if !late.is_empty() {
-            return Err((world, late));
+            return Err((world.path(), late));
         }
         let Some(choice) = natural(&world) else { break };
         let next = engine.step(&world, &choice).unwrap_or_else(|| panic!("{choice} was possible a moment ago"));
         world = next.world;
         if !next.broken.is_empty() {
-            return Err((world, next.broken));
+            return Err((world.path(), next.broken));
         }
         idle = if next.changed { 0 } else { idle + 1 };
         if idle > IDLE && open(&world).next().is_none() && !wipes(&world) {
@@ -80,7 +78,7 @@ pub(super) fn settle(
         settled.learn(path);
         Ok(Some(world))
     } else {
-        Err((world, broken))
+        Err((world.path(), broken))
     }
 }
 

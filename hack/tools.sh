@@ -22,6 +22,7 @@ build_versitygw() { go build -trimpath -ldflags '-s -w' -o "$1" github.com/versi
 build_fake-gcs-server() { go build -trimpath -ldflags '-s -w' -o "$1" github.com/fsouza/fake-gcs-server; }
 # What Go makes of durations and schedules, for tests that compare ours with it.
 build_gotruth() { go build -trimpath -ldflags '-s -w' -o "$1" .; }
+build_promtool() { go build -trimpath -ldflags '-s -w' -o "$1" github.com/prometheus/prometheus/cmd/promtool; }
 build_coredns() { go build -trimpath -ldflags '-s -w' -o "$1" .; }
 
 # Static, so that it is an image by itself; it sleeps and reaps what a pod's other processes leave.
@@ -73,6 +74,7 @@ all() {
   tool versitygw versitygw
   tool gotruth gotruth
   tool health ../e2e/health
+  tool promtool promtool
   tool fake-gcs-server fake-gcs-server
   tool azurite azurite
   tool kubernetes kubernetes

@@ -62,7 +62,10 @@ pub async fn run(config: Config) -> Result<(), Error> {
         }
     };
     tokio::select! {
-        () = candidate.lead(stand_by) => context.ready.lead(),
+        () = candidate.lead(stand_by) => {
+            context.ready.lead();
+            context.metrics.leading.set(1);
+        }
         name = &mut signal => {
             tracing::info!(signal = name?, "stopping");
             return Ok(());
@@ -74,6 +77,7 @@ pub async fn run(config: Config) -> Result<(), Error> {
     part(&mut parts, "session", session::run(context.clone(), shutdown.clone()));
     part(&mut parts, "restore", restore::run(context.clone(), shutdown.clone()));
     part(&mut parts, "schedule", schedule::run(context.clone(), shutdown.clone()));
+    part(&mut parts, "figures", metrics::snapshots::run(context.clone(), shutdown.clone()));
     part(&mut parts, "repository", repository::run(context.clone(), shutdown.clone()));
 
     let mut outcome = tokio::select! {

@@ -8,6 +8,7 @@ use std::{
 };
 
 use futures::{StreamExt as _, stream::FuturesUnordered};
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::{sync::mpsc::UnboundedReceiver, time::Instant};
 
 use crate::Shutdown;
@@ -22,8 +23,14 @@ pub(crate) enum Again {
 }
 
 /// Reconciles what `changed` yields until the sender is gone or everybody shall stop; those under way are finished.
-pub(crate) async fn drive<K, F>(mut changed: UnboundedReceiver<K>, workers: usize, shutdown: Shutdown, reconcile: impl Fn(K) -> F)
-where
+/// How many are due and not begun stands in `depth`, up to 1000.
+pub(crate) async fn drive<K, F>(
+    mut changed: UnboundedReceiver<K>,
+    workers: usize,
+    shutdown: Shutdown,
+    depth: Gauge,
+    reconcile: impl Fn(K) -> F,
+) where
     K: Clone + Eq + Hash + Ord,
     F: Future<Output = Again>,
 {
@@ -39,6 +46,7 @@ where
             let work = reconcile(key.clone());
             running.push(async move { (key, work.await) });
         }
+        depth.set(i64::try_from(due.due(Instant::now())).unwrap_or(i64::MAX));
         let next = if busy.len() < workers.max(1) { due.next(&busy) } else { None };
         tokio::select! {
             () = &mut shutdown => break,
@@ -97,6 +105,11 @@ impl<K: Clone + Eq + Hash + Ord> Due<K> {
         Some(key)
     }
 
+    /// How many keys are due; counting ends where a figure says enough.
+    fn due(&self, now: Instant) -> usize {
+        self.order.iter().take(1000).take_while(|(at, _)| *at <= now).count()
+    }
+
     /// When the next key that is not busy is due.
     fn next(&self, busy: &HashSet<K>) -> Option<Instant> {
         self.order.iter().find(|(_, key)| !busy.contains(key)).map(|(at, _)| *at)
@@ -123,7 +136,7 @@ mod tests {
         for _ in 0..5 {
             sender.send("a").unwrap();
         }
-        let work = drive(receiver, 4, shutdown, async |_| {
+        let work = drive(receiver, 4, shutdown, Gauge::default(), async |_| {
             most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
             if runs.fetch_add(1, Ordering::SeqCst) == 0 {
                 // A change while the key is busy must lead to another run.
@@ -148,7 +161,7 @@ mod tests {
         let seen = Arc::new(Mutex::new(Vec::new()));
         sender.send("often").unwrap();
         sender.send("once").unwrap();
-        let work = drive(receiver, 1, shutdown, |key| {
+        let work = drive(receiver, 1, shutdown, Gauge::default(), |key| {
             seen.lock().unwrap().push(key);
             async move { if key == "often" { Again::After(Duration::from_millis(10)) } else { Again::OnChange } }
         });

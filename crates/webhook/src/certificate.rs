@@ -307,6 +307,11 @@ impl Serving {
         self.served.load().as_ref().is_some_and(|served| served.not_after > now)
     }
 
+    /// When what is served expires, if something is.
+    pub fn expires(&self) -> Option<Timestamp> {
+        self.served.load().as_ref().map(|served| served.not_after)
+    }
+
     /// Why a client might not accept what is served, if so.
     pub fn fault(&self, now: Timestamp) -> Option<&'static str> {
         let (served, stored) = (self.served.load(), self.stored.load());

@@ -35,7 +35,8 @@ pub async fn run(options: Options) -> Result<(), Error> {
     // An error means that a provider is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let client = Client::try_default().await.map_err(Box::new)?;
-    let (health, metrics) = (Arc::new(Health::default()), Metrics::default());
+    let health = Arc::new(Health::default());
+    let metrics = Metrics::new(Arc::clone(&health.serving));
     let live = Live::new(client.clone(), LIVE_READ);
     let (cache, watches) = Cache::new(&client, live.clone());
     let mut tasks: JoinSet<Error> = JoinSet::new();

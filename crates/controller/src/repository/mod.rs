@@ -12,7 +12,7 @@ mod writers;
 use std::{
     collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use backproof_api::{
@@ -69,7 +69,7 @@ pub async fn run(context: Arc<Context>, shutdown: Shutdown) -> Result<(), Error>
         };
         if filled {
             context.ready.set(Part::Repository);
-            drive(receiver, workers, shutdown, |key| discovery.reconcile(key)).await;
+            drive(receiver, workers, shutdown, context.metrics.queue("Repository"), |key| discovery.reconcile(key)).await;
         }
     };
     tokio::select! {
@@ -167,7 +167,10 @@ impl Discovery {
             }
             return Again::OnChange;
         };
-        match self.serve(&repository).await {
+        let since = Instant::now();
+        let outcome = self.serve(&repository).await;
+        self.context.metrics.took("Repository", since);
+        match outcome {
             Ok(again) => {
                 self.context.metrics.reconciled("Repository", "ok");
                 again

@@ -30,7 +30,7 @@ pub(crate) mod wipe;
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use backproof_api::{RestoreSession, kept, labels};
@@ -154,7 +154,10 @@ async fn reconcile(guarded: Arc<Guarded>, world: Arc<World>) -> Result<Action, E
     if owner::named_by(&restore).is_none() {
         return Ok(Action::await_change());
     }
-    let action = world.serve(restore).await?;
+    let since = Instant::now();
+    let outcome = world.serve(restore).await;
+    world.context.metrics.took(KIND, since);
+    let action = outcome?;
     world.context.metrics.reconciled(KIND, "ok");
     Ok(action)
 }
@@ -173,9 +176,13 @@ impl World {
             };
             let wake = decision.wake;
             let base = restore.resource_version();
+            let was_open = restore.status.as_ref().is_none_or(|status| !status::is_closed(status));
             match apply(&self.sources, &self.context.events, restore, decision, &mut recent).await? {
                 Applied::Again(next) => {
                     self.remember(base, &next);
+                    if was_open && next.status.as_ref().is_some_and(status::is_closed) {
+                        self.context.metrics.restored(&next);
+                    }
                     restore = *next;
                 }
                 Applied::Settled(settled) if wake.is_none() && status::is_closed(&settled.status.clone().unwrap_or_default()) => {

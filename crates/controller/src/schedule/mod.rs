@@ -12,7 +12,7 @@ pub(crate) mod same;
 use std::{
     collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use backproof_api::{BackupBatch, BackupConfiguration, BackupVerifier, Repository, labels, validate::Invoker};
@@ -74,7 +74,7 @@ pub async fn run(context: Arc<Context>, shutdown: Shutdown) -> Result<(), Error>
         };
         if filled {
             context.ready.set(Part::Schedule);
-            drive(receiver, workers, shutdown, |key| schedule.reconcile(key)).await;
+            drive(receiver, workers, shutdown, context.metrics.queue("schedule"), |key| schedule.reconcile(key)).await;
         }
     };
     tokio::select! {
@@ -181,6 +181,7 @@ impl Schedule {
     }
 
     async fn reconcile(&self, key: Key) -> Again {
+        let since = Instant::now();
         let outcome = match key.kind {
             Kind::Configuration => match self.configurations.get(&ObjectRef::new(&key.name).within(&key.namespace)) {
                 Some(object) => self.serve(&key, Invoker::Configuration(&object)).await,
@@ -191,6 +192,7 @@ impl Schedule {
                 None => return self.forget(&key).await,
             },
         };
+        self.context.metrics.took(key.kind.as_str(), since);
         match outcome {
             Ok(again) => {
                 self.context.metrics.reconciled(key.kind.as_str(), "ok");
@@ -213,6 +215,7 @@ impl Schedule {
     /// The invoker is gone; its CronJobs go with it, as it owns them. Those that were orphaned are deleted here.
     async fn forget(&self, key: &Key) -> Again {
         self.told.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+        self.context.metrics.asked.forget(key.kind.as_str(), &key.namespace, &key.name);
         let (configurations, batches) = (self.configurations.state(), self.batches.state());
         let live =
             configurations.iter().filter_map(|object| object.uid()).chain(batches.iter().filter_map(|object| object.uid())).collect();
@@ -227,6 +230,7 @@ impl Schedule {
     }
 
     async fn serve(&self, key: &Key, invoker: Invoker<'_>) -> Result<Again, Error> {
+        self.context.metrics.asked.note(invoker);
         let decision = decide::decide(&self.observe(invoker));
         let mut notes = decision.notes.clone();
         let outcome = self.apply(invoker, &decision).await;

@@ -25,9 +25,7 @@ use crate::{
     Error,
     error::Class,
     events::{Note, path, regarding},
-    lease,
-    metrics::Verification,
-    restore,
+    lease, restore,
 };
 
 /// Most names tried for a retry.
@@ -117,12 +115,7 @@ impl Driver {
                 }
             }
             Effect::TellInvoker(note) => self.tell_invoker(&session, note.clone()).await,
-            Effect::Count { verdict, cause, seconds } => {
-                let metrics = &self.context.metrics;
-                metrics.verifications.get_or_create(&Verification { verdict, cause }).inc();
-                #[expect(clippy::cast_precision_loss, reason = "seconds of a run are far below 2^52")]
-                metrics.verification_seconds.observe(*seconds as f64);
-            }
+            Effect::Count { verdict, cause, seconds } => self.context.metrics.verified(&session, verdict, cause, *seconds),
         }
         Ok(session)
     }

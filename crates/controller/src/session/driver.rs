@@ -3,7 +3,7 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use backproof_api::{BackupStorage, BackupVerificationSession, Repository, RestoreSession};
@@ -99,7 +99,9 @@ impl Driver {
             }
         };
         let uid = session.uid().unwrap_or_default();
+        let since = Instant::now();
         let outcome = self.rounds(session).await;
+        self.context.metrics.took("BackupVerificationSession", since);
         if outcome.is_ok() {
             self.memory.went_well(&uid);
         }

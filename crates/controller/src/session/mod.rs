@@ -33,7 +33,7 @@ mod tests;
 mod wipe;
 mod wire;
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use backproof_api::{BackupStorage, Repository, RestoreSession, kept, labels};
 use futures::{StreamExt as _, TryStreamExt as _, channel::mpsc, stream};
@@ -48,6 +48,7 @@ use kube::{
     },
 };
 
+pub(crate) use self::proof::record;
 use self::{
     driver::{Driver, Memory, Watched},
     slots::Slots,
@@ -55,7 +56,7 @@ use self::{
 use crate::{
     Context, Error, Part, Shutdown,
     cache::{self, Caches},
-    metrics::Reconciled,
+    metrics::{Reconciled, standing::Standing},
 };
 
 /// Runs until told to stop.
@@ -70,6 +71,13 @@ pub async fn run(context: Arc<Context>, shutdown: Shutdown) -> Result<(), Error>
         of_repositories.repository_changed(&repository.namespace().unwrap_or_default(), &repository.name_any());
     });
     let storages = caches.watch(watcher::Config::default(), move |_: &BackupStorage| of_storages.a_storage_changed());
+    let standing = Standing {
+        sessions: sessions.clone(),
+        repositories: repositories.clone(),
+        snapshots: context.metrics.snapshots.clone(),
+        asked: context.metrics.asked.clone(),
+    };
+    context.registry.lock().unwrap_or_else(PoisonError::into_inner).register_collector(Box::new(standing));
     let driver = Arc::new(Driver {
         context: context.clone(),
         sessions: sessions.clone(),

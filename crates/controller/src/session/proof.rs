@@ -44,7 +44,7 @@ pub(super) fn that_holds(snapshot: &Snapshot, run: &PinnedRun, reverify_after: &
 }
 
 /// The record of a Snapshot, in its status or, where that was pruned, in its annotation.
-pub(super) fn record(snapshot: &Snapshot) -> Option<VerificationRecord> {
+pub(crate) fn record(snapshot: &Snapshot) -> Option<VerificationRecord> {
     let in_status = snapshot.status.as_ref().and_then(|status| status.verification.clone());
     in_status.or_else(|| snapshot.annotations().get(labels::VERIFICATION).and_then(|text| serde_json::from_str(text).ok()))
 }

@@ -16,6 +16,14 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end -}}
 
+{{/* These labels and further ones; call with a dict of root and more. */}}
+{{- define "backproof.labelsWith" -}}
+{{ include "backproof.labels" .root }}
+{{- with .more }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
 {{/* Selector labels; call with a dict of root and component. */}}
 {{- define "backproof.selector" -}}
 app.kubernetes.io/name: backproof
@@ -49,18 +57,28 @@ capabilities:
   drop: [ALL]
 {{- end -}}
 
-{{/* Where a pod may run; call with the values of the component. */}}
+{{/* Where a pod may run; call with a dict of root, component and values. */}}
 {{- define "backproof.placement" -}}
-{{- with .nodeSelector }}
+{{- with .values.nodeSelector }}
 nodeSelector: {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with .tolerations }}
+{{- with .values.tolerations }}
 tolerations: {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with .affinity }}
+{{- with .values.affinity }}
 affinity: {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with .priorityClassName }}
+{{- if .values.topologySpreadConstraints }}
+topologySpreadConstraints: {{- toYaml .values.topologySpreadConstraints | nindent 2 }}
+{{- else if gt (int .values.replicas) 1 }}
+topologySpreadConstraints:
+  - maxSkew: 1
+    topologyKey: kubernetes.io/hostname
+    whenUnsatisfiable: ScheduleAnyway
+    labelSelector:
+      matchLabels: {{- include "backproof.selector" . | nindent 8 }}
+{{- end }}
+{{- with .values.priorityClassName }}
 priorityClassName: {{ . }}
 {{- end }}
 {{- end -}}

@@ -15,6 +15,7 @@ pub mod keeper;
 pub mod live;
 pub mod metrics;
 pub mod options;
+pub mod probe;
 pub mod run;
 pub mod server;
 pub mod source;

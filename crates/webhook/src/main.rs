@@ -2,14 +2,30 @@
 
 use std::{io::IsTerminal as _, process::ExitCode};
 
-use backproof_webhook::{Options, run::run};
-use clap::Parser as _;
+use backproof_webhook::{Options, probe, run::run};
+use clap::{Parser, Subcommand};
 
 /// Stack of each worker: reading and judging large objects takes some.
 const STACK: usize = 8 << 20;
 
+/// Validates BackupVerificationSessions and BackupVerifiers on admission.
+#[derive(Parser)]
+#[command(version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    options: Options,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Asks the API server, by dry runs, whether this webhook refuses what it must and lets in what it may.
+    Probe(probe::Probe),
+}
+
 fn main() -> ExitCode {
-    let options = Options::parse();
+    let cli = Cli::parse();
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,kube_client=warn,kube_runtime=warn"));
     let colours = std::io::stderr().is_terminal();
@@ -21,11 +37,32 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(run(options)) {
+    match cli.command {
+        Some(Command::Probe(asked)) => told(runtime.block_on(probe::run(&asked))),
+        None => served(runtime.block_on(run(cli.options))),
+    }
+}
+
+fn served(outcome: Result<(), backproof_webhook::Error>) -> ExitCode {
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{}", error.chain());
             ExitCode::FAILURE
         }
     }
+}
+
+fn told(outcomes: Result<[probe::Outcome; 2], backproof_webhook::Error>) -> ExitCode {
+    let outcomes = match outcomes {
+        Ok(outcomes) => outcomes,
+        Err(error) => return served(Err(error)),
+    };
+    for outcome in &outcomes {
+        match outcome {
+            Ok(line) => println!("as it should be: {line}"),
+            Err(line) => eprintln!("WRONG: {line}"),
+        }
+    }
+    if outcomes.iter().all(Result::is_ok) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -1,12 +1,14 @@
 //! What is generated, and where it goes. Every file says how it was made; nothing here is edited by hand.
 //!
-//! Invariant: the output is a function of `backproof-api` alone, so that a check can compare it byte by byte.
+//! Invariant: the output is a function of `backproof-api` and of the comments in the chart's values alone, so that a check can compare it byte by byte.
 
 mod admission;
 mod causes;
+pub mod compatibility;
 mod reference;
 mod rights;
 mod schemas;
+mod values;
 mod yaml;
 
 use std::{
@@ -39,6 +41,7 @@ pub fn files() -> anyhow::Result<BTreeMap<PathBuf, String>> {
     files.insert("docs/reference/api.md".into(), reference::page(definitions));
     files.insert("docs/reference/causes.md".into(), causes::page());
     files.insert("docs/admission.md".into(), admission::page());
+    files.insert("docs/reference/values.md".into(), values::page()?);
     Ok(files)
 }
 
@@ -82,6 +85,20 @@ pub fn write_upstream(directory: &Path) -> anyhow::Result<Vec<String>> {
         done.push(format!("wrote {}", target.display()));
     }
     Ok(done)
+}
+
+/// Writes the baseline of the version that is released from here. One that is there stays as it is.
+pub fn write_baseline(root: &Path) -> anyhow::Result<Vec<String>> {
+    let path = Path::new(compatibility::DIRECTORY).join(concat!(env!("CARGO_PKG_VERSION"), ".json"));
+    let target = root.join(&path);
+    if target.exists() {
+        bail!("{} is there already: what was released never changes", path.display());
+    }
+    if let Some(directory) = target.parent() {
+        std::fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
+    }
+    std::fs::write(&target, compatibility::baseline(crd::all())?).with_context(|| format!("cannot write {}", target.display()))?;
+    Ok(vec![format!("wrote {}", path.display())])
 }
 
 /// Fails if any file differs, naming the files and the command that mends it.

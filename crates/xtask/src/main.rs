@@ -22,6 +22,8 @@ enum Task {
         #[arg(long, default_value_os_t = xtask::root())]
         root: PathBuf,
     },
+    /// Writes what the schemas of this version promise, when it is released; later ones are compared with it.
+    Baseline,
     /// Writes the CRDs without the fields that are Backproof's, as upstream defines them: to try a cluster that drops those.
     UpstreamCrds {
         /// Where to.
@@ -33,6 +35,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().task {
         Task::Generate { check: true, root } => xtask::check(&root),
         Task::Generate { check: false, root } => xtask::write(&root),
+        Task::Baseline => xtask::write_baseline(&xtask::root()),
         Task::UpstreamCrds { directory } => xtask::write_upstream(&directory),
     };
     match outcome {

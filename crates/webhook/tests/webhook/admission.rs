@@ -5,7 +5,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use backproof_testing::{ApiServer, chart, tool};
 use kube::{
     Api,
@@ -123,9 +123,24 @@ async fn sessions_and_verifiers_are_judged_as_they_are_written() -> Result<()> {
     // Another object nobody can read arrives while the watch runs; what comes after it is still seen.
     server.apply(&[malformed_snapshot("meanwhile")]).await?;
     several_at_once(&server, 20)?;
+    let (works, text) = probe(&server).await?;
+    assert!(works, "{text}");
     consent::nobody_gets_by_a_reference_what_they_may_not_have(&server).await?;
     hostile::objects_of_a_million_values_cost_little(&server, &replica).await?;
     away::outage(&server, replica).await
+}
+
+/// What the chart's `helm test` runs, with the rights it gives; returns whether all was as it should be, and what was said.
+pub(crate) async fn probe(server: &ApiServer) -> Result<(bool, String)> {
+    let mut rights = chart(&["tests/admission.yaml"])?;
+    rights.retain(|object| object["kind"] != "Job");
+    ensure!(rights.len() == 3, "the chart gives the probe other rights than account, role and binding");
+    server.apply(&rights).await?;
+    let output = Command::new(env!("CARGO_BIN_EXE_backproof-webhook"))
+        .env("KUBECONFIG", server.kubeconfig_of("system:serviceaccount:backproof-system:backproof-test")?)
+        .args(["probe", "--namespace=backproof-system"])
+        .output()?;
+    Ok((output.status.success(), String::from_utf8([output.stdout, output.stderr].concat())?))
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,7 +7,7 @@ use backproof_testing::{ApiServer, tool, wait};
 use serde_json::{Value, json};
 
 use crate::{
-    admission::{create, kubectl, session},
+    admission::{create, kubectl, probe, session},
     calls::{must, request, request_as},
     cases::world,
     healing::secrets,
@@ -20,6 +20,9 @@ pub(crate) async fn outage(server: &ApiServer, replica: Replica) -> Result<()> {
     drop(replica);
     let (created, text) = create(server, &session("during-outage", &|_| ()))?;
     assert!(!created && text.contains("failed calling webhook"), "{text}");
+    // Refused, but not for what it had to be refused for.
+    let (works, text) = probe(server).await?;
+    assert!(!works && text.matches("WRONG").count() == 2, "{text}");
     let patch = ["patch", "backupverificationsession", "right", "-n", "demo", "--type=merge", "-p"];
     let metadata = r#"{"metadata":{"finalizers":["kubestash.com/cleanup"],"labels":{"a":"b"}}}"#;
     let (changed, text) = kubectl(server, &[&patch[..], &[metadata]].concat(), "")?;

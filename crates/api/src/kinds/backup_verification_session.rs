@@ -36,7 +36,7 @@ wire! {
         printcolumn(name = "Snapshot", type_ = "string", priority = 1, json_path = ".status.run.snapshot.name", description = "The Snapshot that is verified"),
         printcolumn(name = "Repository", type_ = "string", priority = 1, json_path = ".spec.repository", description = "The Repository it lies in"),
         printcolumn(name = "Cause", type_ = "string", priority = 1, json_path = ".status.cause", description = "Why the verdict is not Verified"),
-        printcolumn(name = "Completed", type_ = "date", priority = 1, json_path = ".status.completionTime", description = "Time since the run ended")
+        printcolumn(name = "Completed", type_ = "date", priority = 1, json_path = ".status.completionTime", description = "Time since the run ended: the age of its answer")
     )]
     pub struct BackupVerificationSessionSpec {
         /// BackupConfiguration or BackupBatch of the same namespace whose backup is verified.

@@ -35,7 +35,9 @@ wire! {
         printcolumn(name = "Snapshot-Time", type_ = "string", json_path = ".status.snapshotTime", description = "When it was taken"),
         printcolumn(name = "Deletion-Policy", type_ = "string", json_path = ".spec.deletionPolicy", description = "Whether data stays when the Snapshot is deleted"),
         printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase", description = "How far the backup is"),
-        printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp", description = "Time since the Snapshot was created")
+        printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp", description = "Time since the Snapshot was created"),
+        printcolumn(name = "Verified", type_ = "string", priority = 1, json_path = ".status.verificationStatus", description = "Whether it was proven restorable"),
+        printcolumn(name = "Proof-Age", type_ = "date", priority = 1, json_path = ".status.verification.completed", description = "Time since the verification whose result this is")
     )]
     pub struct SnapshotSpec {
         /// ULID of the Snapshot.

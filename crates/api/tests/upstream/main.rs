@@ -81,8 +81,11 @@ fn upstreams_columns_come_first() {
             assert_eq!(found, expected.each_ref(), "{}", line.place);
         }
         let further: Vec<_> = columns[expected.len()..].iter().map(|column| column["name"].as_str().unwrap()).collect();
-        let ours: &[&str] =
-            if definition.kind == "BackupVerificationSession" { &["Verdict", "Snapshot", "Repository", "Cause", "Completed"] } else { &[] };
+        let ours: &[&str] = match definition.kind.as_str() {
+            "BackupVerificationSession" => &["Verdict", "Snapshot", "Repository", "Cause", "Completed"],
+            "Snapshot" => &["Verified", "Proof-Age"],
+            _ => &[],
+        };
         assert_eq!(further, ours, "{}", definition.kind);
     }
     assert_eq!(used, lines.len(), "a row of columns.tsv belongs to no kind");

@@ -51,9 +51,10 @@ fn set(spec: &mut Value, path: &[&str], value: Value) {
         at = &mut at[*key];
     }
     let Some(object) = at.as_object_mut() else { return };
-    match value {
-        Value::Null => drop(object.remove(*last)),
-        value => drop(object.insert((*last).to_owned(), value)),
+    if value.is_null() {
+        object.remove(*last);
+    } else {
+        object.insert((*last).to_owned(), value);
     }
 }
 

@@ -77,13 +77,15 @@ impl Frontier {
         let plain = |at: u16| choices(&world).swap_remove(usize::from(at)).0;
         let choice = match way {
             Way::Plain(at) => plain(at),
-            Way::Troubled(at, number) => match plain(at) {
-                Choice::Run(work, _) => {
+            Way::Troubled(at, number) => {
+                let choice = plain(at);
+                if let Choice::Run(work, _) = choice {
                     let trouble = Troubles::of(&world, &work).nth(usize::from(number));
                     Choice::Run(work, trouble)
+                } else {
+                    choice
                 }
-                other => other,
-            },
+            }
         };
         Some(Chosen { world, choice, faults, way })
     }

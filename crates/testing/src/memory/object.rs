@@ -93,9 +93,9 @@ impl Object {
 
     /// The value at a JSON pointer without escapes; `Null` where nothing is. (serde_json's own makes two strings of each step.)
     pub fn at(&self, pointer: &str) -> &Value {
-        pointer.split('/').skip(1).fold(&self.value, |value, step| match value {
-            Value::Array(items) => step.parse().ok().and_then(|at: usize| items.get(at)).unwrap_or(&Value::Null),
-            other => &other[step],
+        pointer.split('/').skip(1).fold(&self.value, |value, step| match value.as_array() {
+            Some(items) => step.parse().ok().and_then(|at: usize| items.get(at)).unwrap_or(&Value::Null),
+            None => &value[step],
         })
     }
 

@@ -33,11 +33,14 @@ const AT_ONCE: usize = 8;
 /// Longest time until a watch has seen that something is being deleted.
 const SEEN: Duration = Duration::from_secs(10);
 
+/// A stage with its number, set by whoever comes first.
+type Numbered = (usize, Arc<OnceCell<Stage>>);
+
 /// The stages that were set already, by what they are made of.
 struct Stages {
     exempt: Client,
     author: Client,
-    set: Mutex<HashMap<String, (usize, Arc<OnceCell<Stage>>)>>,
+    set: Mutex<HashMap<String, Numbered>>,
     next: AtomicUsize,
 }
 
@@ -137,7 +140,7 @@ async fn every_case_is_said_by_the_webhook_as_by_the_validator() -> Result<()> {
     let alone = |case: &&Case| case.change.get("addon").is_some() || case.change.get("function").is_some();
     let (alone, together): (Vec<&Case>, Vec<&Case>) = cases.iter().partition(alone);
     let run = async |case: &Case| stages.said(case).await.unwrap_or_else(|error| Some(format!("{}: {error:#}", case.case)));
-    let together_said = stream::iter(together.iter().copied()).map(|case| run(case)).buffer_unordered(AT_ONCE);
+    let together_said = stream::iter(together.iter().copied()).map(&run).buffer_unordered(AT_ONCE);
     let mut wrong: Vec<String> = together_said.filter_map(std::future::ready).collect().await;
     for case in &alone {
         wrong.extend(run(case).await);

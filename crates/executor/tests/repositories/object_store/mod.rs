@@ -290,7 +290,7 @@ fn a_refused_copy_of_a_directory_is_not_passed_over() {
     let mut forge = Forge::new(&directory, 2, PASSWORD);
     let content = forge.pack(Holds::Data, &[b"all that there is".to_vec()]);
     let tree = format!("{}\n", json!({ "nodes": [file_node("file", 17, &content)] })).into_bytes();
-    let id = forge.pack(Holds::Tree, &[tree.clone()]).remove(0);
+    let id = forge.pack(Holds::Tree, std::slice::from_ref(&tree)).remove(0);
     let first = forge.last_pack();
     forge.pack(Holds::Tree, &[tree, b"{}".to_vec()]);
     forge.snapshot(&id);

@@ -33,7 +33,7 @@ const AT_ONCE: usize = 8;
 /// Longest time until a watch has seen that something is being deleted.
 const SEEN: Duration = Duration::from_secs(10);
 
-/// A stage with its number, set by whoever comes first.
+/// A stage that is set by whoever needs it first, and the number of its namespaces.
 type Numbered = (usize, Arc<OnceCell<Stage>>);
 
 /// The stages that were set already, by what they are made of.

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use backproof_api::{BackupVerificationSession, labels};
-use backproof_testing::memory::{By, Change, Object};
+use backproof_testing::memory::{By, Change, Key, Object};
 use serde_json::Value;
 
 use super::{
@@ -20,10 +20,19 @@ thread_local! {
 /// Learns from what was changed, and says which promises were broken by it.
 pub(super) fn of_changes(world: &mut World, changes: &[Change]) -> Vec<String> {
     let mut broken = Vec::new();
-    let truth = Arc::make_mut(&mut world.truth);
+    let World { store, truth, .. } = world;
+    let truth = Arc::make_mut(truth);
     for change in changes {
         match change.key.kind.name {
-            "BackupVerificationSession" => session_changed(truth, change, &mut broken),
+            "BackupVerificationSession" => {
+                if let (Some(before), None, By::Client) = (&change.before, &change.after, change.by) {
+                    let of_it = |(_, object): (&Arc<Key>, &Arc<Object>)| object.label(labels::SESSION_UID) == before.uid();
+                    if store.all("Job").any(of_it) || store.all("Pod").any(of_it) {
+                        truth.let_go.insert(before.uid().to_owned());
+                    }
+                }
+                session_changed(truth, change, &mut broken);
+            }
             "RestoreSession" => restore_changed(truth, change, &mut broken),
             "Job" => job_changed(truth, change, &mut broken),
             "Lease" => lease_changed(truth, change),

@@ -29,6 +29,11 @@ const ONCE_BROKEN: &[(&str, &str, &str)] = &[
         "session:two restore:two cluster:start:two-pod-3dd40a8d tick cluster:expire:two-pod-3dd40a8d cluster:kill:two-pod-3dd40a8d-6141 \
          restore:two session:two!refuse!4!409",
     ),
+    (
+        "the lock of a session that was let go, as the clock had jumped, is there when nobody wants the target; a start removes it",
+        "two",
+        "session:one session:two outside:delete-session:one jump:7200",
+    ),
 ];
 
 #[test]

@@ -71,7 +71,7 @@ pub(super) fn settle(engine: &Engine, world: &World, settled: &Settled, meet: im
             break;
         }
     }
-    let mut broken = left(&world);
+    let mut broken = left(engine, &world);
     broken.extend(open(&world).map(|(name, _)| format!("session {name} never ends")));
     broken.extend(restless(engine, &world));
     if broken.is_empty() {
@@ -132,21 +132,26 @@ fn overdue(world: &World, calm: i64) -> Vec<String> {
 }
 
 /// What sessions that are gone have left behind, and what finished ones still hold.
-fn left(world: &World) -> Vec<String> {
+fn left(engine: &Engine, world: &World) -> Vec<String> {
     let lives = |uid: &str| world.store.all("BackupVerificationSession").any(|(_, session)| session.uid() == uid);
     let forged = |object: &Object| world.truth.forged.contains(object.uid()) || object.label("foreign") == "true";
     let mut broken = Vec::new();
+    // Who had to be let go while something of it was left keeps its lock, until somebody wants the target or the controller
+    // starts again.
+    let kept = |object: &Object| world.truth.let_go.contains(object.text_at("/spec/holderIdentity"));
+    let swept = || engine.step(world, &Choice::Restart).is_some_and(|next| next.world.store.all("Lease").next().is_none());
     if world.stuck.is_empty() {
-        for (key, lease) in world.store.all("Lease") {
+        for (key, lease) in world.store.all("Lease").filter(|(_, lease)| !kept(lease) || !swept()) {
             broken.push(format!("{key} is still held by {}", lease.text_at("/spec/holderIdentity")));
         }
     }
-    for (key, object) in world.store.everything().filter(|(key, object)| !world.stuck.contains(&key.name) && !forged(object)) {
+    let rest = world.store.everything().filter(|(key, object)| !world.stuck.contains(&key.name) && !forged(object) && !kept(object));
+    for (key, object) in rest {
         let session = object.label(labels::SESSION_UID);
         // Whoever deletes a Job and keeps its pods has them.
-        let kept = key.kind.name == "Pod" && object.owners().is_empty();
+        let orphan = key.kind.name == "Pod" && object.owners().is_empty();
         let waits_for_pod = object.is_leaving() && !world.stuck.is_empty();
-        if !session.is_empty() && !lives(session) && !waits_for_pod && !kept {
+        if !session.is_empty() && !lives(session) && !waits_for_pod && !orphan {
             broken.push(format!("{key} is left of a session that is gone"));
         }
         let suspended = key.kind.name == "Job" && object.at("/spec/suspend") == true && !waits_for_pod;

@@ -78,6 +78,8 @@ pub(super) struct Truth {
     pub(super) sessions: BTreeMap<String, (String, i64)>,
     /// The session that a retry goes back to, both by UID.
     pub(super) origins: BTreeMap<String, String>,
+    /// Sessions that lost their finalizer while Jobs or pods of theirs were there, by UID.
+    pub(super) let_go: BTreeSet<String>,
     /// Objects that strangers made.
     pub(super) forged: BTreeSet<String>,
     /// Whether a stranger tore a lock or a finalizer away: mutual exclusion ends there.
@@ -113,7 +115,7 @@ impl Truth {
 
     pub(super) fn digest(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
-        (&self.runs, &self.started, &self.restores, &self.recorded, &self.retries, self.torn).hash(&mut hasher);
+        (&self.runs, &self.started, &self.restores, &self.recorded, &self.retries, &self.let_go, self.torn).hash(&mut hasher);
         hasher.finish()
     }
 }

@@ -5,6 +5,12 @@
 pub const ENCRYPTION_DIR: &str = "BACKPROOF_ENCRYPTION_DIR";
 /// Directory in which the Secret with the storage's credentials is mounted.
 pub const STORAGE_DIR: &str = "BACKPROOF_STORAGE_DIR";
+/// Where a part of a run lands in a target that it shares with the others: a directory below the target's root, or nothing for that
+/// root. Whoever is told this wipes nothing that an earlier part of the same session restored.
+pub const LANDING_DIRECTORY: &str = "BACKPROOF_LANDING_DIRECTORY";
+/// `true`: what a part consists of lands below its full path in that directory, not with its content there.
+pub const LANDING_FULL_PATH: &str = "BACKPROOF_LANDING_FULL_PATH";
+
 /// `true`: certificates of the storage are not checked.
 pub const INSECURE_TLS: &str = "BACKPROOF_INSECURE_TLS";
 /// Certificates (PEM) of further authorities that the storage's certificate may come from.

@@ -45,6 +45,8 @@ pub const INVOKER_UID: &str = "backproof.dev/invoker-uid";
 pub const REPOSITORY_UID: &str = "backproof.dev/repository-uid";
 /// Label on Addons and Functions: which of upstream's names they implement.
 pub const IMPLEMENTS: &str = "backproof.dev/implements";
+/// Annotation on a Function that is not ours: `"1"` promises that its errors begin with a cause of our list.
+pub const VERDICT_CONTRACT: &str = "backproof.dev/verdict-contract";
 /// Annotation on a BackupVerificationSession: which tick of which CronJob made it.
 pub const TICK: &str = "backproof.dev/tick";
 /// Annotation on a BackupVerificationSession: the pinned facts, as a hint where status was pruned.
@@ -80,3 +82,5 @@ pub const TARGET_MARKER: &str = ".backproof.json";
 pub const TRIGGER: &str = "backproof-trigger";
 /// ServiceAccount and ClusterRole of discovery.
 pub const DISCOVERER: &str = "backproof-discover";
+/// ClusterRole of what Functions that are not ours may read.
+pub const FOREIGN: &str = "backproof-foreign";

@@ -6,7 +6,7 @@
 
 use serde_json::{Value, json};
 
-use crate::labels::{DISCOVERER, TRIGGER};
+use crate::labels::{DISCOVERER, FOREIGN, TRIGGER};
 
 /// The Secret with the webhook's certificate authority and certificate, in the namespace of the release.
 pub const WEBHOOK_TLS_SECRET: &str = "backproof-webhook-tls";
@@ -24,6 +24,8 @@ pub enum Identity {
     Trigger,
     /// Jobs of discovery.
     Discover,
+    /// Jobs of Functions that are not Backproof's, under the chart's value foreignFunctions.enabled.
+    Foreign,
 }
 
 /// Where a right holds.
@@ -37,6 +39,8 @@ pub enum Reach {
     CrossTarget,
     /// In the namespaces that value names as sources.
     CrossSource,
+    /// Everywhere, under the chart's value foreignFunctions.enabled.
+    ForeignFunctions,
 }
 
 /// One right, and the step that needs it.
@@ -74,7 +78,7 @@ const fn right(
     Right { identity, reach: Reach::Cluster, group, resources, names: &[], verbs, step }
 }
 
-use Identity::{Controller, Discover, Trigger, Webhook};
+use Identity::{Controller, Discover, Foreign, Trigger, Webhook};
 
 /// Every right.
 pub const RIGHTS: &[Right] = &[
@@ -187,6 +191,22 @@ pub const RIGHTS: &[Right] = &[
         reach: Reach::CrossSource,
         ..right(Controller, "", &["secrets"], &["get"], "restore: the keys that a Job in the target's namespace needs")
     },
+    Right {
+        reach: Reach::ForeignFunctions,
+        // What such a role may hold, the controller holds itself: the API server refuses any other.
+        ..right(
+            Controller,
+            "rbac.authorization.k8s.io",
+            &["roles"],
+            &["get", "create"],
+            "restore: a foreign Function's right to write the status of its own RestoreSession",
+        )
+    },
+    Right {
+        reach: Reach::ForeignFunctions,
+        names: &[FOREIGN],
+        ..right(Controller, "rbac.authorization.k8s.io", &["clusterroles"], &["bind"], "restore: what a foreign Function may read")
+    },
     right(
         Webhook,
         CORE,
@@ -243,6 +263,11 @@ pub const RIGHTS: &[Right] = &[
     right(Discover, STORAGE, &["repositories/finalizers"], &["update"], "owner reference, where the cluster enforces the right to set it"),
     right(Discover, STORAGE, &["snapshots"], &["get", "list", "create", "patch"], "one Snapshot per restic snapshot"),
     right(Discover, STORAGE, &["snapshots/status"], &["patch"], "what the restic snapshot holds"),
+    right(Foreign, CORE, &["restoresessions"], &["get"], "what it is to restore"),
+    right(Foreign, STORAGE, &["repositories", "snapshots", "backupstorages"], &["get"], "where that lies"),
+    // Who may create pods in a namespace may mount its Secrets anyway, and it never runs in another one than its session.
+    right(Foreign, "", &["secrets"], &["get"], "credentials and password, which it looks up by itself"),
+    right(Foreign, "appcatalog.appscode.com", &["appbindings"], &["get"], "how a restored database is reached"),
 ];
 
 /// The rows of one role, in the order of the table.
@@ -281,18 +306,34 @@ mod tests {
             RIGHTS.iter().filter(|right| right.resources.iter().any(|resource| resource.starts_with("secrets"))).collect();
         let of = |reach: Reach| secrets.iter().filter(|right| right.reach == reach).collect::<Vec<_>>();
         let (webhook, target, source) = (of(Reach::Release), of(Reach::CrossTarget), of(Reach::CrossSource));
-        assert_eq!((webhook.len(), target.len(), source.len(), secrets.len()), (1, 1, 1, 3), "{secrets:?}");
+        let foreign: Vec<_> = secrets.iter().filter(|right| right.identity == Foreign).collect();
+        assert_eq!((webhook.len(), target.len(), source.len(), foreign.len(), secrets.len()), (1, 1, 1, 1, 4), "{secrets:?}");
+        assert_eq!(foreign[0].verbs, ["get"]);
         assert_eq!((webhook[0].identity, webhook[0].names), (Webhook, &[WEBHOOK_TLS_SECRET][..]));
         assert_eq!((target[0].identity, target[0].verbs), (Controller, &["get", "create", "delete"][..]));
         assert_eq!((source[0].identity, source[0].verbs), (Controller, &["get"][..]));
     }
 
     #[test]
-    fn only_two_roles_are_handed_on() {
+    fn only_two_roles_are_handed_on_and_a_third_where_the_installation_says_so() {
         let roles: Vec<_> =
             RIGHTS.iter().filter(|right| right.resources.iter().any(|resource| matches!(*resource, "roles" | "clusterroles"))).collect();
-        assert_eq!(roles.len(), 1);
-        assert_eq!((roles[0].verbs, roles[0].names), (&["bind"][..], &[TRIGGER, DISCOVERER][..]));
+        let rows: Vec<_> = roles.iter().map(|right| (right.reach, right.resources[0], right.verbs, right.names)).collect();
+        assert_eq!(
+            rows,
+            [
+                (Reach::Cluster, "clusterroles", &["bind"][..], &[TRIGGER, DISCOVERER][..]),
+                (Reach::ForeignFunctions, "roles", &["get", "create"][..], &[][..]),
+                (Reach::ForeignFunctions, "clusterroles", &["bind"][..], &[FOREIGN][..]),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_foreign_function_can_write_nothing_by_its_cluster_role() {
+        for right in RIGHTS.iter().filter(|right| right.identity == Foreign) {
+            assert_eq!(right.verbs, ["get"], "{right:?}");
+        }
     }
 
     #[test]

@@ -172,7 +172,10 @@ pub struct DiscoveryReport {
     /// The same in a sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// Id in the repository's config.
+    /// The sessions whose components could not be listed, where those of others could; none where it concerns all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sessions: Vec<String>,
+    /// Id in the repository's config, or words that say that there is one repository for each component.
     #[serde(default)]
     pub repository_id: String,
     /// Whether every snapshot file was read.
@@ -219,6 +222,9 @@ pub struct DiscoveryRecord {
     /// The same in a word.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<Cause>,
+    /// The only sessions that it concerns; none where it concerns all.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sessions: Vec<String>,
     /// Id in the repository's config when it was first opened; under another one no Snapshot is given up.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub repository_id: String,
@@ -236,6 +242,9 @@ pub struct DiscoveryRecord {
     /// Those pods.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub waiting_for: Option<String>,
+    /// UID of the Job that was made and waits for its copy of Secrets from another namespace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub job: Option<String>,
     /// Hash of what decides its result: a change starts another one.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub inputs: String,
@@ -296,6 +305,8 @@ impl DiscoveryReport {
                 continue;
             }
             if short.notes.pop().is_none() && short.gone.pop().is_none() && short.ids.pop().is_none() {
+                // Never a part of them: the others would count as listed.
+                short.sessions.clear();
                 most /= 2;
                 cut(&mut short.repository_id, most.max(ID));
             }
@@ -368,6 +379,7 @@ mod tests {
             let listing = DiscoveryReport {
                 cause: Some(Cause::SnapshotDamaged),
                 error: Some(long.clone()),
+                sessions: vec![long.clone(); 3],
                 repository_id: long.clone(),
                 complete: false,
                 found: 50,

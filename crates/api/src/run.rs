@@ -109,6 +109,17 @@ pub struct PinnedVerifier {
     pub function: PinnedObject,
     /// The restore task.
     pub task: String,
+    /// That the Function is not Backproof's: it tells by itself what came of the restore.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub foreign: Option<PinnedForeign>,
+}
+
+/// What is pinned of a Function that is not Backproof's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PinnedForeign {
+    /// Whether its errors begin with a cause of Backproof's list, as annotation `backproof.dev/verdict-contract: "1"` promises.
+    pub verdict_contract: bool,
 }
 
 /// What is restored into, resolved.
@@ -139,6 +150,9 @@ pub struct PinnedJob {
     pub attempt: u32,
     /// Whether it was unsuspended.
     pub started: bool,
+    /// Whether its Function writes the component's state by itself, and what it wrote was not judged yet.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub awaits_report: bool,
 }
 
 /// The wiping of a target at the end of its run. The verdict never depends on it.

@@ -34,6 +34,9 @@ pub struct Config {
     /// Whether Functions that are not Backproof's may run.
     #[arg(long, env = "BACKPROOF_FOREIGN_FUNCTIONS")]
     pub foreign_functions: bool,
+    /// Whether a success that such a Function reports without a figure counts.
+    #[arg(long, env = "BACKPROOF_TRUST_REPORTED_SUCCESS")]
+    pub trust_reported_success: bool,
     /// Most objects of one kind that are reconciled at once.
     #[arg(long, env = "BACKPROOF_WORKERS", default_value_t = 8)]
     pub workers: u16,
@@ -112,6 +115,7 @@ mod tests {
         assert_eq!(config.default_timeout, SignedDuration::from_hours(6));
         assert_eq!(config.default_start_timeout, SignedDuration::from_mins(10));
         assert_eq!((config.workers, config.max_sessions, config.listen.port(), config.foreign_functions), (8, 0, 8080, false));
+        assert!(!config.trust_reported_success);
         assert!(config.cross_namespace.is_empty() && config.unsafe_namespaces.is_empty());
     }
 

@@ -93,6 +93,14 @@ impl Place {
         }
     }
 
+    /// Until when nobody should look into the Repository unasked; nothing when it is not held, or for a reason that concerns
+    /// only who runs with a certain image or user. One that lasts longer than any we make is none.
+    pub(crate) fn rests_until(&self, now: Timestamp) -> Option<Timestamp> {
+        let hold = self.hold.as_ref().filter(|hold| hold.tries > 0 && hold.inputs == self.inputs && hold.scope.is_empty())?;
+        let next: Timestamp = hold.next.parse().ok()?;
+        (next > now && next.duration_since(now) <= LONGEST).then_some(next)
+    }
+
     /// The hold while this session tries; the next one may when it has not answered by then.
     pub(crate) fn probed_by(&self, session_uid: &str, now: Timestamp) -> Option<Hold> {
         let hold = self.hold.clone()?;
@@ -132,6 +140,9 @@ fn scope(cause: Cause, run: &PinnedRun) -> String {
         String::new()
     }
 }
+
+/// The longest wait of [`after`].
+const LONGEST: SignedDuration = SignedDuration::from_mins(30);
 
 fn after(now: Timestamp, tries: u32) -> String {
     let minutes = match tries {

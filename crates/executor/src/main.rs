@@ -33,6 +33,8 @@ enum Command {
     Restore(restore::Args),
     /// Remove what an earlier restore left in a target, under that restore's marker only.
     Wipe(target::WipeArgs),
+    /// Get a target ready for a program that restores by itself.
+    Prepare(target::WipeArgs),
     /// Make the verification session a CronJob's tick asks for.
     Trigger(trigger::Args),
     /// Make a Snapshot object of each restic snapshot in a repository.
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
     match cli.command {
         Command::Restore(args) => restore::run(args),
         Command::Wipe(args) => target::wipe_command(&args),
+        Command::Prepare(args) => target::prepare_command(&args),
         Command::Trigger(args) => trigger::run(args),
         Command::Discover(args) => discover::run(&args),
     }

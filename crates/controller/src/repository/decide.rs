@@ -1,11 +1,13 @@
 //! What discovery of one Repository does next, decided from what was observed. No client, no clock.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use backproof_api::{
     BackupStorage, Cause, Repository,
     report::{DiscoveryRecord, DiscoveryReport},
+    run::PinnedObject,
     shared::Wire,
+    validate::usage_allows,
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::{
@@ -16,13 +18,17 @@ use kube::ResourceExt as _;
 
 use super::{
     inputs::{Session, hash, request},
-    job::{self, Parts},
+    job::{self, Beginning, Parts},
     outcome,
 };
 use crate::{
+    Config,
     events::Note,
+    failure::Failure,
     fate::is_finished,
-    storage::{HostPath, Place, access},
+    hold,
+    restore::copies,
+    storage::{HostPath, Place, SecretSource, access},
 };
 
 /// How often a repository is looked into although nobody asks.
@@ -55,10 +61,14 @@ pub(super) struct Observed<'a> {
     pub(super) writers: Vec<Pod>,
     /// Whether pods of the namespace may do more than the restricted profile allows.
     pub(super) host_path: HostPath,
+    /// Labels of the namespace; looked up where the storage lies elsewhere.
+    pub(super) labels: BTreeMap<String, String>,
+    /// Why the Job of the next run cannot have what it needs.
+    pub(super) refused: Option<Failure>,
     /// Time a Job may take until its container runs.
     pub(super) patience: SignedDuration,
-    /// The core image.
-    pub(super) image: &'a str,
+    /// The installation's settings.
+    pub(super) config: &'a Config,
     /// Proxy settings to hand on.
     pub(super) proxies: &'a [EnvVar],
 }
@@ -68,16 +78,37 @@ pub(super) struct Observed<'a> {
 pub(super) struct Decision {
     /// A Job to create.
     pub(super) start: Option<Box<Job>>,
+    /// One that was created and waits for its copy of Secrets.
+    pub(super) resume: Option<Waiting>,
+    /// Secrets of other namespaces of which that Job gets a copy before it begins.
+    pub(super) secrets: Vec<SecretSource>,
     /// The record of a discovery that waits.
     pub(super) waiting: Option<Box<DiscoveryRecord>>,
     /// A discovery that ended: what to write down.
     pub(super) ended: Option<Box<Ended>>,
+    /// A Job to delete if nobody has changed it since.
+    pub(super) forget: Option<Waiting>,
     /// Jobs to delete, by name and UID.
     pub(super) delete: Vec<(String, String)>,
     /// What the Repository's owner should know.
     pub(super) notes: Vec<Note>,
     /// When to look again, if nothing changes before.
     pub(super) wake: Option<SignedDuration>,
+}
+
+/// A Job that waits for its copy of Secrets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Waiting {
+    pub(super) job: PinnedObject,
+    pub(super) version: String,
+}
+
+impl Waiting {
+    pub(super) fn of(job: &Job) -> Self {
+        let (namespace, uid) = (job.namespace().unwrap_or_default(), job.uid().unwrap_or_default());
+        let job_object = PinnedObject { namespace, name: job.name_any(), uid, generation: 0 };
+        Self { job: job_object, version: job.resource_version().unwrap_or_default() }
+    }
 }
 
 /// A discovery that ended.
@@ -125,6 +156,9 @@ fn watch(observed: &Observed<'_>, job: &Job, now: Timestamp, decision: &mut Deci
     if job.metadata.deletion_timestamp.is_some() {
         return;
     }
+    if job::is_suspended(job) {
+        return resume(observed, job, now, decision);
+    }
     let Some(report) = outcome::report(job, &observed.pods, now, observed.patience) else {
         let created = job.metadata.creation_timestamp.as_ref().map_or(now, |time| time.0);
         decision.wake = Some((observed.patience - now.duration_since(created)).max(SignedDuration::from_secs(5)));
@@ -136,6 +170,33 @@ fn watch(observed: &Observed<'_>, job: &Job, now: Timestamp, decision: &mut Deci
     }
     let at = job::asked_at(job).map_or_else(|| now.to_string(), str::to_owned);
     end(observed, report, at, job::inputs(job).to_owned(), decision);
+}
+
+/// A Job was made and has yet to get its copy of Secrets. One that was not recorded is not believed to be the one we made.
+fn resume(observed: &Observed<'_>, job: &Job, now: Timestamp, decision: &mut Decision) {
+    let waiting = Waiting::of(job);
+    let again = |decision: &mut Decision| decision.wake = Some(SignedDuration::from_secs(1));
+    if observed.record.job.as_ref() != Some(&waiting.job.uid) {
+        // Bound to its version: what the caches do not show yet may have started it.
+        decision.forget = Some(waiting);
+        return again(decision);
+    }
+    let refused = observed.refused.clone().map_or(Ok(()), Err);
+    match refused
+        .map_err(|failure| (failure.cause, failure.text))
+        .and_then(|()| storage(observed))
+        .and_then(|storage| copied(observed, storage))
+    {
+        Ok(secrets) => {
+            decision.secrets = secrets;
+            decision.resume = Some(waiting);
+            again(decision);
+        }
+        Err((cause, error)) => {
+            decision.delete.push((waiting.job.name, waiting.job.uid));
+            end(observed, outcome::failed(cause, error), now.to_string(), job::inputs(job).to_owned(), decision);
+        }
+    }
 }
 
 /// No Job runs: is one due?
@@ -162,7 +223,10 @@ fn begin(observed: &Observed<'_>, run: u64, now: Timestamp, decision: &mut Decis
         return;
     }
     match start(observed, run, &inputs, now) {
-        Ok(job) => decision.start = Some(Box::new(job)),
+        Ok((job, secrets)) => {
+            decision.wake = (!secrets.is_empty()).then_some(SignedDuration::from_secs(1));
+            (decision.start, decision.secrets) = (Some(Box::new(job)), secrets);
+        }
         Err((cause, error)) => end(observed, outcome::failed(cause, error), now.to_string(), inputs, decision),
     }
 }
@@ -200,12 +264,17 @@ fn due_in(observed: &Observed<'_>, inputs: &str, now: Timestamp) -> SignedDurati
         failures => BACKOFF[(failures - 1).min(BACKOFF.len() - 1)],
     };
     // A record from the future must not hold discovery back for longer than usual.
-    wait - now.duration_since(last).max(SignedDuration::ZERO)
+    let wait = wait - now.duration_since(last).max(SignedDuration::ZERO);
+    // Nobody asked: what keeps sessions from verifying it would keep this from listing it.
+    let held = hold::Place::of(observed.repository, observed.storage.as_deref()).rests_until(now);
+    held.map_or(wait, |until| wait.max(until.duration_since(now)))
 }
 
-fn start(observed: &Observed<'_>, run: u64, inputs: &str, now: Timestamp) -> Result<Job, (Cause, String)> {
+/// The storage, if it may be used from the Repository's namespace.
+fn storage<'a>(observed: &'a Observed<'_>) -> Result<&'a BackupStorage, (Cause, String)> {
     let repository = observed.repository;
-    let described = format!("Repository {}/{}", repository.namespace().unwrap_or_default(), repository.name_any());
+    let namespace = repository.namespace().unwrap_or_default();
+    let described = format!("Repository {namespace}/{}", repository.name_any());
     let storage = observed.storage.as_deref().ok_or_else(|| {
         let named = repository.spec.storage_ref.as_ref().map_or("nothing", |reference| reference.name.as_str());
         (
@@ -213,6 +282,26 @@ fn start(observed: &Observed<'_>, run: u64, inputs: &str, now: Timestamp) -> Res
             format!("{described}: spec.storageRef names {named}, and there is no such BackupStorage; create it or mend the reference"),
         )
     })?;
+    let own = storage.namespace().unwrap_or_default();
+    if usage_allows(storage.spec.usage_policy.as_ref(), &own, &namespace, Some(&observed.labels)) == Some(true) {
+        return Ok(storage);
+    }
+    let text = format!(
+        "{described}: spec.storageRef names BackupStorage {own}/{}, whose spec.usagePolicy does not allow namespace {namespace}; allow it there",
+        storage.name_any()
+    );
+    Err((Cause::CrossNamespaceNotAllowed, text))
+}
+
+/// Secrets of other namespaces that the Job needs a copy of.
+fn copied(observed: &Observed<'_>, storage: &BackupStorage) -> Result<Vec<SecretSource>, (Cause, String)> {
+    let namespace = observed.repository.namespace().unwrap_or_default();
+    copies::needed(storage, observed.repository, &namespace, observed.config).map_err(|failure| (failure.cause, failure.text))
+}
+
+fn start(observed: &Observed<'_>, run: u64, inputs: &str, now: Timestamp) -> Result<(Job, Vec<SecretSource>), (Cause, String)> {
+    let repository = observed.repository;
+    let storage = storage(observed)?;
     let namespace = repository.namespace().unwrap_or_default();
     if job::user(storage) == 0 && observed.host_path == HostPath::Refused {
         let storage = format!("BackupStorage {}/{}", storage.namespace().unwrap_or_default(), storage.name_any());
@@ -221,20 +310,24 @@ fn start(observed: &Observed<'_>, run: u64, inputs: &str, now: Timestamp) -> Res
         );
         return Err((Cause::UnsafeSettings, text));
     }
-    let place = Place { namespace: &namespace, host_path: observed.host_path, copied_secret: None };
+    let secrets = copied(observed, storage)?;
+    let name = job::name(repository, run);
+    let place =
+        Place { namespace: &namespace, host_path: observed.host_path, copied_secret: (!secrets.is_empty()).then_some(name.as_str()) };
     let access = access(storage, repository, ".", place).map_err(|error| (error.cause(), error.to_string()))?;
-    let session = observed.session.name();
-    Ok(job::job(Parts {
+    let job = job::job(Parts {
         repository,
         storage,
         access,
-        session,
+        session: observed.session.name(),
         run,
         asked_at: now.to_string(),
         inputs,
-        image: observed.image,
+        image: &observed.config.image,
         proxies: observed.proxies,
-    }))
+        beginning: if secrets.is_empty() { Beginning::Now } else { Beginning::WithItsCopy },
+    });
+    Ok((job, secrets))
 }
 
 /// Writes down what came of a discovery.
@@ -250,6 +343,7 @@ fn end(observed: &Observed<'_>, report: DiscoveryReport, at: String, inputs: Str
         newest: if good { report.newest.clone() } else { before.newest.clone() },
         error: report.error.clone().filter(|_| !good),
         cause: report.cause.or((!good).then_some(Cause::ExecutorFailed)),
+        sessions: if good { Vec::new() } else { report.sessions.clone() },
         repository_id: known.clone(),
         // A failed listing in between proves nothing either way, so it neither confirms nor clears.
         missing: if good && same { report.gone.clone() } else { before.missing.clone() },
@@ -257,6 +351,7 @@ fn end(observed: &Observed<'_>, report: DiscoveryReport, at: String, inputs: Str
         run: before.run + 1,
         waiting_since: None,
         waiting_for: None,
+        job: None,
         inputs,
     };
     decision.notes.extend(told(before, &record, &report));

@@ -1,11 +1,16 @@
 //! Tables over `decide`: Repository, storage, Jobs and pods as YAML; the Job as a whole value.
 
+use std::sync::LazyLock;
+
 use backproof_api::labels;
+use clap::Parser as _;
 use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
 
+static CONFIG: LazyLock<Config> =
+    LazyLock::new(|| Config::parse_from(["backproof-controller", "--image=image:1", "--allow-cross-namespace=demo=vault"]));
 const NOW: &str = "2024-10-29T12:00:00Z";
 
 fn now() -> Timestamp {
@@ -37,8 +42,10 @@ fn observed(repository: &Repository, record: DiscoveryRecord) -> Observed<'_> {
         writers: Vec::new(),
         host_path: HostPath::Refused,
         patience: SignedDuration::from_mins(10),
-        image: "image:1",
+        config: &CONFIG,
         proxies: &[],
+        labels: BTreeMap::new(),
+        refused: None,
     }
 }
 
@@ -152,7 +159,10 @@ fn every_setting_that_decides_starts_another_one() {
     assert_ne!(before, hash_of(&|observed| observed.session = Session::Unclear));
     assert_ne!(before, hash_of(&|observed| observed.storage = None));
     assert_ne!(before, hash_of(&|observed| observed.storage = Some(Arc::new(storage("")))));
-    assert_ne!(before, hash_of(&|observed| observed.image = "image:2"));
+    let other = Config::parse_from(["backproof-controller", "--image=image:2"]);
+    let mut of_other = observed(&base, DiscoveryRecord::default());
+    of_other.config = &other;
+    assert_ne!(before, hash(&of_other));
     let filtered = repository(", backproof.dev/discover-filter: '{}'");
     assert_ne!(before, hash(&observed(&filtered, DiscoveryRecord::default())));
 }
@@ -233,12 +243,14 @@ fn a_finished_job_becomes_the_record() {
             newest: Some("n".into()),
             error: None,
             cause: None,
+            sessions: Vec::new(),
             repository_id: if known.is_empty() { id.into() } else { known.into() },
             missing: misses,
             failures: 0,
             run: 8,
             waiting_since: None,
             waiting_for: None,
+            job: None,
             inputs: "in".into(),
         };
         assert_eq!((ended.record, ended.forget), (expected, forget), "{case}");
@@ -397,4 +409,115 @@ fn the_job_never_asks_a_node_to_change_owners() {
     let pod = decide(&observed, now()).start.unwrap().spec.unwrap().template.spec.unwrap();
     assert_eq!(pod.security_context.unwrap().fs_group, None);
     assert_eq!(pod.volumes.unwrap()[0].persistent_volume_claim.clone().unwrap().read_only, Some(true));
+}
+
+/// What keeps sessions from verifying a Repository keeps discovery from listing it, unless somebody asks or what failed changed.
+#[test]
+fn nobody_looks_into_a_repository_that_is_held_off_unasked() {
+    let held = |more: &str, cause: &str, next: &str, inputs: Option<&str>| {
+        let plain = repository(more);
+        let inputs = inputs
+            .map_or_else(|| hold::Place::of(&plain, observed(&plain, DiscoveryRecord::default()).storage.as_deref()).inputs, str::to_owned);
+        let scope = if cause == "ImagePullFailed" { "u/1" } else { "" };
+        let hold = json!({"since": NOW, "tries": 2, "next": next, "cause": cause, "last": "u", "inputs": inputs, "scope": scope});
+        repository(&format!("{more}, backproof.dev/hold: '{hold}'"))
+    };
+    let asked = ", backproof.dev/discover-request: \"2024-10-29T11:59:59Z\"";
+    let (soon, over) = ("2024-10-29T12:20:00Z", "2024-10-29T11:59:00Z");
+    for (case, repository, wait) in [
+        ("not held", repository(""), None),
+        ("held", held("", "StorageUnreachable", soon, None), Some(20)),
+        ("held, and somebody asks", held(asked, "StorageUnreachable", soon, None), None),
+        ("its time is over", held("", "StorageUnreachable", over, None), None),
+        ("held for another storage", held("", "StorageUnreachable", soon, Some("other")), None),
+        ("held for a verifier's image", held("", "ImagePullFailed", soon, None), None),
+        ("longer than any hold", held("", "StorageUnreachable", "2034-10-29T12:20:00Z", None), None),
+        ("unreadable", held("", "StorageUnreachable", "soon", None), None),
+    ] {
+        let record = record(&repository, 11, 0);
+        let decision = decide(&observed(&repository, record), now());
+        assert_eq!((decision.start.is_none(), decision.wake), (wait.is_some(), wait.map(SignedDuration::from_mins)), "{case}");
+    }
+}
+
+/// A repository whose Secret lies in namespace `vault`.
+fn crossing() -> Repository {
+    let mut repository = repository("");
+    repository.spec.encryption_secret = Some(serde_json::from_value(json!({"name": "key", "namespace": "vault"})).unwrap());
+    repository
+}
+
+#[test]
+fn a_secret_of_another_namespace_is_copied_to_a_job_that_waits_for_it() {
+    let repository = crossing();
+    let decision = decide(&observed(&repository, record(&repository, 11, 0)), now());
+    let job = decision.start.unwrap();
+    assert_eq!((job.spec.as_ref().unwrap().suspend, job.name_any().as_str()), (Some(true), "discover-repo-8-0a1b2c3d"));
+    assert!(copies::needs_copy(&job), "{job:?}");
+    let named: Vec<_> = decision.secrets.iter().map(|source| (source.namespace.as_str(), source.name.as_str(), source.keys)).collect();
+    assert_eq!(named, [("vault", "key", backproof_api::environment::ENCRYPTION_KEYS)]);
+
+    // Only where the installation says so.
+    let nobody = Config::parse_from(["backproof-controller"]);
+    let mut refused = observed(&repository, record(&repository, 11, 0));
+    refused.config = &nobody;
+    let ended = decide(&refused, now()).ended.unwrap();
+    assert_eq!(ended.record.cause, Some(Cause::SecretNotReachable));
+    assert!(ended.record.error.unwrap().contains("crossNamespace to {demo: [vault]}"));
+}
+
+#[test]
+fn only_a_job_that_was_recorded_gets_its_copy() {
+    let repository = crossing();
+    let suspended = |uid: &str| {
+        let mut job = (*job(8, "")).clone();
+        job.metadata.uid = Some(uid.into());
+        job.metadata.resource_version = Some("5".into());
+        job.spec.get_or_insert_default().suspend = Some(true);
+        Arc::new(job)
+    };
+    let waiting = |uid: &str| Waiting::of(&suspended(uid));
+    let of = |uid: &str, refused: Option<Failure>| {
+        let before = DiscoveryRecord { job: Some("job-8".into()), ..record(&repository, 11, 0) };
+        let mut observed = observed(&repository, before);
+        (observed.jobs, observed.refused) = (vec![suspended(uid)], refused);
+        decide(&observed, now())
+    };
+    let resumed = of("job-8", None);
+    assert_eq!((resumed.resume, resumed.secrets.len(), resumed.forget), (Some(waiting("job-8")), 1, None));
+    let stranger = of("stranger", None);
+    assert_eq!((stranger.resume, stranger.secrets.len(), stranger.forget), (None, 0, Some(waiting("stranger"))));
+    let refused = of("job-8", Some(Failure::new(Cause::SecretNotReachable, "no right")));
+    assert_eq!((refused.resume, refused.delete), (None, vec![("discover-repo-8-0a1b2c3d".into(), "job-8".into())]));
+    assert_eq!(refused.ended.unwrap().record.cause, Some(Cause::SecretNotReachable));
+}
+
+#[test]
+fn a_storage_elsewhere_is_used_only_where_it_says_so() {
+    let repository = repository("");
+    for (policy, labels, cause) in [
+        ("", "{}", Some(Cause::CrossNamespaceNotAllowed)),
+        ("usagePolicy: {allowedNamespaces: {from: All}}", "{}", None),
+        ("usagePolicy: {allowedNamespaces: {from: Selector, selector: {matchLabels: {team: blue}}}}", "{team: blue}", None),
+        (
+            "usagePolicy: {allowedNamespaces: {from: Selector, selector: {matchLabels: {team: blue}}}}",
+            "{team: red}",
+            Some(Cause::CrossNamespaceNotAllowed),
+        ),
+    ] {
+        let mut observed = observed(&repository, DiscoveryRecord::default());
+        observed.labels = serde_saphyr::from_str(labels).unwrap();
+        observed.storage = Some(Arc::new(
+            serde_saphyr::from_str(&format!(
+                "{{metadata: {{name: store, namespace: vault, uid: store-uid}}, spec: {{storage: {{provider: gcs, gcs: {{bucket: b}}}}, {policy}}}}}"
+            ))
+            .unwrap(),
+        ));
+        let decision = decide(&observed, now());
+        assert_eq!(
+            (decision.start.is_some(), decision.ended.and_then(|ended| ended.record.cause)),
+            (cause.is_none(), cause),
+            "{policy} {labels}"
+        );
+    }
 }

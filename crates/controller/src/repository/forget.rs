@@ -18,7 +18,7 @@ pub(super) fn doomed<'a>(
     let mut ours: Vec<_> = snapshots.iter().filter(|snapshot| is_ours(snapshot, repository)).collect();
     ours.sort_by_key(|snapshot| std::cmp::Reverse(age(snapshot)));
     let free = |snapshot: &Snapshot| !sessions.iter().any(|session| pins(session, snapshot));
-    let (missing, kept): (Vec<_>, Vec<_>) = ours.into_iter().partition(|snapshot| restic_id(snapshot).is_some_and(|id| gone.contains(&id)));
+    let (missing, kept): (Vec<_>, Vec<_>) = ours.into_iter().partition(|snapshot| restic_ids(snapshot).any(|id| gone.contains(&id)));
     let excess = kept.into_iter().skip(MOST_KEPT).filter(|snapshot| !has_record(snapshot));
     missing.into_iter().chain(excess).filter(|snapshot| free(snapshot) && snapshot.metadata.deletion_timestamp.is_none()).collect()
 }
@@ -35,10 +35,11 @@ fn is_ours(snapshot: &Snapshot, repository: &Repository) -> bool {
     uid.is_some() && owned && snapshot.labels().get(labels::REPOSITORY_UID) == uid.as_ref()
 }
 
-fn restic_id(snapshot: &Snapshot) -> Option<String> {
-    let status = snapshot.status.as_ref()?;
-    let summary = status.components.values().flat_map(|component| &component.restic_stats).find_map(|stats| stats.summary.as_ref())?;
-    summary.id.get(..ID_DIGITS).map(str::to_owned)
+/// Of every component: what lacks one cannot be restored whole.
+fn restic_ids(snapshot: &Snapshot) -> impl Iterator<Item = String> {
+    let components = snapshot.status.iter().flat_map(|status| status.components.values());
+    let summaries = components.flat_map(|component| &component.restic_stats).filter_map(|stats| stats.summary.as_ref());
+    summaries.filter_map(|summary| summary.id.get(..ID_DIGITS).map(str::to_owned))
 }
 
 fn has_record(snapshot: &Snapshot) -> bool {

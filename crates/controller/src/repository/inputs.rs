@@ -60,7 +60,7 @@ pub(super) fn hash(observed: &Observed<'_>) -> String {
         json(serde_json::to_string(&storage)),
         filter.to_owned(),
         observed.session.name().to_owned(),
-        observed.image.to_owned(),
+        observed.config.image.clone(),
     ];
     names::hash(&parts.each_ref().map(String::as_str))[..16].to_owned()
 }

@@ -41,6 +41,21 @@ pub(super) struct Parts<'a> {
     pub(super) inputs: &'a str,
     pub(super) image: &'a str,
     pub(super) proxies: &'a [EnvVar],
+    pub(super) beginning: Beginning,
+}
+
+/// When a Job may begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Beginning {
+    /// At once.
+    Now,
+    /// When its copy of Secrets is there.
+    WithItsCopy,
+}
+
+/// Whether a Job waits for its copy of Secrets.
+pub(super) fn is_suspended(job: &Job) -> bool {
+    job.spec.as_ref().and_then(|spec| spec.suspend) == Some(true)
 }
 
 /// Name of the Job of one run.
@@ -96,6 +111,7 @@ pub(super) fn job(parts: Parts<'_>) -> Job {
             ..ObjectMeta::default()
         },
         spec: Some(JobSpec {
+            suspend: (parts.beginning == Beginning::WithItsCopy).then_some(true),
             completions: Some(1),
             parallelism: Some(1),
             backoff_limit: Some(0),

@@ -10,7 +10,7 @@ mod outcome;
 mod writers;
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -22,7 +22,7 @@ use backproof_api::{
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::{
     batch::v1::Job,
-    core::v1::{EnvVar, Pod},
+    core::v1::{EnvVar, Namespace, Pod},
 };
 use kube::{
     Api, Resource, ResourceExt as _,
@@ -39,12 +39,14 @@ use crate::{
     Context, Error, Part, Shutdown,
     cache::Caches,
     events::{self, Note, path},
+    failure::Failure,
     manifest::proxies,
     queue::{Again, drive},
+    restore::copies,
     schedule::account::{Accounts, Purpose},
-    storage::HostPath,
+    storage::{HostPath, SecretSource},
 };
-use decide::{Decision, Forget, Observed};
+use decide::{Decision, Forget, Observed, Waiting};
 use inputs::Session;
 pub(crate) use inputs::{is_discovered, record};
 
@@ -91,6 +93,8 @@ struct Discovery {
     rights: tokio::sync::Mutex<()>,
     proxies: Vec<EnvVar>,
     told: Mutex<HashMap<Key, BTreeSet<String>>>,
+    /// Why a Job that was made cannot have its copy of Secrets.
+    refused: Mutex<HashMap<Key, Failure>>,
 }
 
 fn send(sender: &UnboundedSender<Key>, key: Key) {
@@ -139,6 +143,7 @@ impl Discovery {
             }),
             proxies: proxies(),
             told: Mutex::default(),
+            refused: Mutex::default(),
         }
     }
 
@@ -230,6 +235,7 @@ impl Discovery {
         let invokers =
             configurations.iter().map(|object| Invoker::Configuration(object)).chain(batches.iter().map(|object| Invoker::Batch(object)));
         let running = current.is_some();
+        let current = current.cloned();
         let mut observed = Observed {
             repository,
             storage,
@@ -239,12 +245,19 @@ impl Discovery {
             pods,
             host_path: if self.context.config.allows_unsafe(&namespace) { HostPath::Allowed } else { HostPath::Refused },
             patience: self.patience(),
-            image: &self.context.config.image,
+            config: &self.context.config,
             proxies: &self.proxies,
             writers: Vec::new(),
+            labels: BTreeMap::new(),
+            refused: self.refused.lock().unwrap_or_else(PoisonError::into_inner).remove(&key_of(repository)),
         };
-        if !running && decide::is_due(&observed, now) {
+        let begins = !running && decide::is_due(&observed, now);
+        if begins {
             observed.writers = self.writers(&namespace, observed.storage.as_deref()).await?;
+        }
+        let waits = current.is_some_and(|job| job::is_suspended(&job));
+        if (begins || waits) && observed.storage.as_ref().is_some_and(|storage| storage.namespace().as_ref() != Some(&namespace)) {
+            observed.labels = self.labels(&namespace).await?;
         }
         Ok(observed)
     }
@@ -257,6 +270,13 @@ impl Discovery {
         let api: Api<Pod> = Api::namespaced(self.context.client.clone(), namespace);
         let pods = api.list(&ListParams::default()).await.map_err(Error::api(format!("list pods of namespace {namespace}")))?.items;
         Ok(pods.into_iter().filter(|pod| writers::may_write(pod, claim)).collect())
+    }
+
+    /// Labels of a namespace, by which storages elsewhere may let it use them.
+    async fn labels(&self, namespace: &str) -> Result<BTreeMap<String, String>, Error> {
+        let api: Api<Namespace> = Api::all(self.context.client.clone());
+        let found = api.get_metadata_opt(namespace).await.map_err(Error::api(format!("get Namespace {namespace}")))?;
+        Ok(found.map(|found| found.labels().clone()).unwrap_or_default())
     }
 
     /// Whether a Job's pods tell something the Job does not: how it ended, or why it does not start.
@@ -283,23 +303,64 @@ impl Discovery {
                 self.forget(repository, gone).await?;
             }
             self.write(repository, &ended.record).await?;
+            let name = job::name(repository, ended.record.run);
+            let copied = self.jobs.get(&ObjectRef::new(&name).within(&namespace)).is_some_and(|job| copies::needs_copy(&job));
+            if copied {
+                copies::remove(&self.context.client, &namespace, &name, (labels::REPOSITORY_UID, &repository.uid().unwrap_or_default()))
+                    .await?;
+            }
+        }
+        if let Some(unknown) = &decision.forget {
+            remove(&jobs, &unknown.job.name, &unknown.job.uid, Some(&unknown.version)).await?;
         }
         for (name, uid) in &decision.delete {
-            remove(&jobs, name, uid).await?;
+            remove(&jobs, name, uid, None).await?;
         }
         if let Some(job) = &decision.start {
             // Never between another one's look and its withdrawal.
             let _one_at_a_time = self.rights.lock().await;
             self.accounts.grant(&self.context.client, &namespace).await?;
             match jobs.create(&PostParams::default(), job).await.map_err(Error::api(format!("create Job {}", path(&**job)))) {
+                Ok(made) if !decision.secrets.is_empty() => {
+                    self.begin_with_copy(repository, &jobs, &Waiting::of(&made), &decision.secrets).await?
+                }
                 Ok(_) => {}
                 // The cache is late; the Job tells by itself when it ends.
                 Err(error) if error.is_conflict() => {}
                 Err(error) => return Err(error),
             }
+        } else if let Some(waiting) = &decision.resume {
+            self.begin_with_copy(repository, &jobs, waiting, &decision.secrets).await?;
         } else if self.accounts.is_granted(&namespace) {
             self.withdraw(&namespace).await?;
         }
+        Ok(())
+    }
+
+    /// Records a suspended Job, gives it its copy of Secrets, and lets it begin: in this order, so that no Secret goes to a Job that
+    /// was not made here.
+    async fn begin_with_copy(
+        &self,
+        repository: &Repository,
+        jobs: &Api<Job>,
+        waiting: &Waiting,
+        secrets: &[SecretSource],
+    ) -> Result<(), Error> {
+        let record = record(repository);
+        if record.job.as_ref() != Some(&waiting.job.uid) {
+            self.write(repository, &DiscoveryRecord { job: Some(waiting.job.uid.clone()), ..record }).await?;
+        }
+        let uid = repository.uid().unwrap_or_default();
+        match copies::make(&self.context.client, &waiting.job, (labels::REPOSITORY_UID, &uid), secrets).await? {
+            Ok(()) => {}
+            Err(failure) => {
+                self.refused.lock().unwrap_or_else(PoisonError::into_inner).insert(key_of(repository), failure);
+                return Ok(());
+            }
+        }
+        let patch = json!({ "metadata": { "uid": waiting.job.uid, "resourceVersion": waiting.version }, "spec": { "suspend": false } });
+        let started = jobs.patch(&waiting.job.name, &PatchParams::default(), &Patch::Merge(patch)).await;
+        started.map_err(Error::api(format!("start Job {}/{}", waiting.job.namespace, waiting.job.name)))?;
         Ok(())
     }
 
@@ -337,7 +398,7 @@ impl Discovery {
                 name = snapshot.name_any(),
                 "deleting a Snapshot: its restic snapshot is gone, or newer ones took its place"
             );
-            remove(&api, &snapshot.name_any(), &snapshot.uid().unwrap_or_default()).await?;
+            remove(&api, &snapshot.name_any(), &snapshot.uid().unwrap_or_default(), None).await?;
         }
         Ok(())
     }
@@ -370,13 +431,13 @@ fn refers_to(repository: &Repository, namespace: &str, name: &str) -> bool {
     repository.spec.storage_ref.as_ref().is_some_and(|reference| reference.name == name && reference.namespace_or(own) == namespace)
 }
 
-/// Deletes the object of this UID, with what belongs to it.
-async fn remove<K>(api: &Api<K>, name: &str, uid: &str) -> Result<(), Error>
+/// Deletes the object of this UID, and of this version if one is given, with what belongs to it.
+async fn remove<K>(api: &Api<K>, name: &str, uid: &str, version: Option<&str>) -> Result<(), Error>
 where
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
 {
     let params = DeleteParams {
-        preconditions: Some(Preconditions { uid: Some(uid.to_owned()), resource_version: None }),
+        preconditions: Some(Preconditions { uid: Some(uid.to_owned()), resource_version: version.map(str::to_owned) }),
         propagation_policy: Some(PropagationPolicy::Foreground),
         ..DeleteParams::default()
     };

@@ -40,6 +40,7 @@ pub(super) fn failed(cause: Cause, error: String) -> DiscoveryReport {
     DiscoveryReport {
         cause: Some(cause),
         error: Some(error),
+        sessions: Vec::new(),
         repository_id: String::new(),
         complete: false,
         found: 0,

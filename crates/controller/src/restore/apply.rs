@@ -12,7 +12,7 @@ use serde_json::json;
 use super::{
     copies,
     decide::{Decision, Effect},
-    known,
+    foreign, known,
     observe::{Recent, Sources},
     status,
 };
@@ -44,7 +44,12 @@ pub(crate) async fn apply(
     }
     let mut again = written;
     for effect in decision.effects {
+        let taken_back = matches!(effect, Effect::Revoke(_));
         again |= perform(sources, &current, effect, recent).await?;
+        // What was written until now is its last word; the caches may not show it yet.
+        if taken_back && let Some(last) = sources.again(&current).await?.filter(|last| last.uid() == current.uid()) {
+            current = super::as_meant(last);
+        }
     }
     if written {
         for note in decision.notes {
@@ -95,10 +100,22 @@ async fn perform(sources: &Sources, restore: &RestoreSession, effect: Effect, re
         Effect::Remember { path, place, facts } => remember(sources, restore, (&path, &place), &facts).await.map(|()| false),
         Effect::CopySecrets { job, sources: secrets } => {
             let session = restore.labels().get(labels::SESSION_UID).cloned().unwrap_or_default();
-            match copies::make(&sources.client, &job, &session, &secrets).await? {
+            match copies::make(&sources.client, &job, (labels::SESSION_UID, &session), &secrets).await? {
                 Ok(()) => drop(recent.copied.insert(job.uid)),
                 Err(failure) => recent.refused = Some(failure),
             }
+            Ok(true)
+        }
+        Effect::Grant(job) => {
+            match foreign::grant(&sources.client, &job, restore).await? {
+                Ok(()) => drop(recent.granted.insert(job.uid().unwrap_or_default())),
+                Err(failure) => recent.refused = Some(failure),
+            }
+            Ok(true)
+        }
+        Effect::Revoke(job) => {
+            foreign::revoke(&sources.client, &job.namespace, &job.name).await?;
+            recent.revoked.insert(job.uid);
             Ok(true)
         }
         // The Job's end is an event of its own.

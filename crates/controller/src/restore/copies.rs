@@ -46,9 +46,12 @@ pub(crate) fn needed(
     }
 }
 
+/// For whom a copy is made: the label that says so, and its value.
+pub(crate) type Mark<'a> = (&'static str, &'a str);
+
 /// The copy as it is made for a Job.
-pub(crate) fn copy(job: &PinnedObject, session_uid: &str, data: BTreeMap<String, ByteString>) -> Secret {
-    let labels = [(labels::MANAGED_BY, labels::MANAGED_BY_VALUE), (labels::SESSION_UID, session_uid)];
+fn copy(job: &PinnedObject, mark: Mark<'_>, data: BTreeMap<String, ByteString>) -> Secret {
+    let labels = [(labels::MANAGED_BY, labels::MANAGED_BY_VALUE), mark];
     Secret {
         metadata: ObjectMeta {
             name: Some(job.name.clone()),
@@ -71,9 +74,9 @@ pub(crate) fn copy(job: &PinnedObject, session_uid: &str, data: BTreeMap<String,
 }
 
 /// Whether a Secret is the copy for this Job.
-fn is_of(secret: &Secret, job: &PinnedObject, session_uid: &str) -> bool {
+fn is_of(secret: &Secret, job: &PinnedObject, mark: Mark<'_>) -> bool {
     secret.immutable == Some(true)
-        && secret.labels().get(labels::SESSION_UID).map(String::as_str) == Some(session_uid)
+        && secret.labels().get(mark.0).map(String::as_str) == Some(mark.1)
         && secret.owner_references().iter().any(|owner| owner.uid == job.uid)
 }
 
@@ -87,7 +90,7 @@ fn keys_of(source: &SecretSource, secret: Option<Secret>) -> BTreeMap<String, By
 pub(crate) async fn make(
     client: &Client,
     job: &PinnedObject,
-    session_uid: &str,
+    mark: Mark<'_>,
     sources: &[SecretSource],
 ) -> Result<Result<(), Failure>, Error> {
     let mut data = BTreeMap::new();
@@ -101,7 +104,7 @@ pub(crate) async fn make(
             Err(error) => return Err(error),
         }
     }
-    let secret = copy(job, session_uid, data);
+    let secret = copy(job, mark, data);
     let api = Api::<Secret>::namespaced(client.clone(), &job.namespace);
     let what = format!("create Secret {}/{}", job.namespace, job.name);
     match api.create(&PostParams::default(), &secret).await.map_err(Error::api(what)) {
@@ -109,9 +112,9 @@ pub(crate) async fn make(
         Err(error) if error.status_code() == Some(403) => Ok(Err(not_allowed(&error))),
         Err(error) if error.is_conflict() => {
             let there = api.get_opt(&job.name).await.map_err(Error::api(format!("get Secret {}/{}", job.namespace, job.name)))?;
-            let ours = there.is_none_or(|there| is_of(&there, job, session_uid));
+            let ours = there.is_none_or(|there| is_of(&there, job, mark));
             let taken = || {
-                let text = format!("Secret {}/{} exists and is not this restore's copy; delete it", job.namespace, job.name);
+                let text = format!("Secret {}/{} exists and is not the copy for this Job; delete it", job.namespace, job.name);
                 Failure::new(Cause::NameTaken, text)
             };
             Ok(if ours { Ok(()) } else { Err(taken()) })
@@ -126,12 +129,12 @@ fn not_allowed(error: &Error) -> Failure {
 }
 
 /// Removes a copy that its Job left behind, as when the Job was deleted without what belongs to it.
-pub(crate) async fn remove(client: &Client, namespace: &str, name: &str, session_uid: &str) -> Result<(), Error> {
+pub(crate) async fn remove(client: &Client, namespace: &str, name: &str, mark: Mark<'_>) -> Result<(), Error> {
     let api = Api::<Secret>::namespaced(client.clone(), namespace);
     let Some(there) = api.get_metadata_opt(name).await.map_err(Error::api(format!("get Secret {namespace}/{name}")))? else {
         return Ok(());
     };
-    if there.labels().get(labels::SESSION_UID).map(String::as_str) != Some(session_uid) {
+    if there.labels().get(mark.0).map(String::as_str) != Some(mark.1) {
         return Ok(());
     }
     let only_this = DeleteParams::default().preconditions(Preconditions { uid: there.uid(), resource_version: None });
@@ -165,7 +168,7 @@ mod tests {
                 .unwrap();
         let source = secrets(&BackupStorage::default(), &repository).remove(0);
         let secret: Secret = serde_json::from_value(json!({"data": {"RESTIC_PASSWORD": "eA==", "OTHER": "eQ=="}})).unwrap();
-        let made = copy(&job(), "u-session", keys_of(&source, Some(secret)));
+        let made = copy(&job(), (labels::SESSION_UID, "u-session"), keys_of(&source, Some(secret)));
         assert_eq!(
             serde_json::to_value(&made).unwrap(),
             json!({
@@ -178,12 +181,12 @@ mod tests {
             })
         );
         assert!(keys_of(&source, None).is_empty());
-        assert!(is_of(&made, &job(), "u-session") && !is_of(&made, &job(), "other"));
+        assert!(is_of(&made, &job(), (labels::SESSION_UID, "u-session")) && !is_of(&made, &job(), (labels::SESSION_UID, "other")));
         let mut again = job();
         again.uid = "u-job-again".into();
-        assert!(!is_of(&made, &again, "u-session"), "the Job was made again under its name");
+        assert!(!is_of(&made, &again, (labels::SESSION_UID, "u-session")), "the Job was made again under its name");
         let mut changeable = made;
         changeable.immutable = None;
-        assert!(!is_of(&changeable, &job(), "u-session"));
+        assert!(!is_of(&changeable, &job(), (labels::SESSION_UID, "u-session")));
     }
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use backproof_api::{
     Cause, RestoreSession, RestoreSessionStatus, Verdict, kept, labels, phase,
     report::{Report, RepositoryFacts},
-    run::{PinnedJob, PinnedObject},
+    run::{PinnedForeign, PinnedJob, PinnedObject},
     shared::Wire,
 };
 use jiff::{SignedDuration, Timestamp};
@@ -18,6 +18,7 @@ use kube::ResourceExt as _;
 
 use super::{
     Owner,
+    foreign::{self, Reported, Terms},
     job::ATTEMPT,
     judge::{self, Expected, Judged},
     known,
@@ -50,6 +51,9 @@ pub(crate) struct Observed {
     pub(crate) made: BTreeSet<String>,
     /// UIDs of Jobs whose copied Secret this very pass has seen.
     pub(crate) copied: BTreeSet<String>,
+    /// UIDs of foreign Functions' Jobs whose rights this very pass has given, and of those it has taken back.
+    pub(crate) granted: BTreeSet<String>,
+    pub(crate) revoked: BTreeSet<String>,
     /// Why the API server will never take what this restore has to write.
     pub(crate) refused: Option<Failure>,
 }
@@ -72,6 +76,10 @@ pub(crate) enum Effect {
     CopySecrets { job: PinnedObject, sources: Vec<SecretSource> },
     /// Keeps with the Repository how it was opened.
     Remember { path: String, place: String, facts: Box<RepositoryFacts> },
+    /// Gives a foreign Function's Job the right to report.
+    Grant(Box<Job>),
+    /// Takes it back.
+    Revoke(PinnedObject),
     /// Removes it, if it still is the one.
     Delete(PinnedObject),
     /// Starts it, if nobody changed it.
@@ -193,7 +201,9 @@ impl Run<'_> {
             }
             if !pinned.started {
                 self.decision.status.jobs[at].started = true;
-                status::running(&mut self.decision.status, &pinned.component);
+                if !pinned.awaits_report {
+                    status::running(&mut self.decision.status, &pinned.component);
+                }
                 self.note(Note::normal(
                     "RestoreStarted",
                     "StartJob",
@@ -204,7 +214,38 @@ impl Run<'_> {
         }
     }
 
+    /// Judges what a foreign Function says of a component.
+    fn judge_foreign(&mut self, component: &str, job: &Job, pinned: &PinnedForeign) {
+        let terms = Terms {
+            pinned,
+            trusted: self.installation.config.trust_reported_success,
+            revoked: job.uid().is_some_and(|uid| self.observed.revoked.contains(&uid)),
+            deadline: self.deadline(),
+            start_timeout: SignedDuration::from_secs(self.owner.run.start_timeout_seconds),
+        };
+        let told = self.decision.status.components.get(component).cloned().unwrap_or_default();
+        match foreign::judge(job, &self.observed.pods, &told, terms, self.now) {
+            Reported::Waiting { why, until } => {
+                if let Some(until) = until {
+                    self.wake_at(until);
+                }
+                self.waits(why.unwrap_or_default());
+            }
+            Reported::Running => self.waits(String::new()),
+            Reported::MayStillWrite => self.decision.effects.push(Effect::Revoke(self::pinned(job))),
+            Reported::Succeeded { files, took } => {
+                let ran = Ran { image: image(job), took };
+                status::vouched(&mut self.decision.status, &self.owner.run, component, files, ran);
+            }
+            Reported::Failed { failure, ended } => self.lost(component, &failure, ended),
+        }
+    }
+
     fn judge_one(&mut self, component: &str, job: &Job) {
+        let foreign = self.owner.run.verifier.foreign.clone();
+        if let Some(pinned) = &foreign {
+            return self.judge_foreign(component, job, pinned);
+        }
         let restic_id =
             self.owner.run.snapshot.components.iter().find(|pinned| pinned.name == component).and_then(|pinned| pinned.restic_ids.first());
         let session_uid = self.owner.session.uid().unwrap_or_default();

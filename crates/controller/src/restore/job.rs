@@ -18,8 +18,10 @@ use kube::{Resource as _, ResourceExt as _};
 
 use super::{
     Owner,
+    landing::Landing,
     settings::{Profile, Wishes},
-    volumes::{SCRATCH_DIR, Volumes},
+    variables::TARGET_DIR,
+    volumes::{SCRATCH_DIR, TARGET_VOLUME, Volumes},
 };
 use crate::{
     manifest::{list, map, text},
@@ -48,6 +50,10 @@ pub(crate) struct Parts<'a> {
     pub(crate) profile: Profile,
     /// What earlier runs know of the repository.
     pub(crate) known: Vec<EnvVar>,
+    /// Where it lands, if others restore to the same target.
+    pub(crate) landing: Option<Landing>,
+    /// Our own image.
+    pub(crate) image: &'a str,
     pub(crate) proxies: &'a [EnvVar],
 }
 
@@ -109,19 +115,22 @@ pub(crate) fn job(parts: Parts<'_>) -> Job {
 }
 
 fn pod(parts: Parts<'_>, wished: FlatPodSpec) -> PodSpec {
+    // A foreign Function reads and reports by itself, with an account of its Job's name.
+    let account = parts.owner.run.verifier.foreign.is_some().then(|| name(parts.owner, &parts.component.name));
+    let prepares = account.is_some().then(|| preparation(&parts));
     PodSpec {
         restart_policy: Some("Never".into()),
-        automount_service_account_token: Some(false),
+        automount_service_account_token: Some(account.is_some()),
         enable_service_links: Some(false),
         security_context: Some(parts.wishes.pod_security_context()),
         volumes: Some([&parts.own.volumes[..], &parts.access.volumes, &parts.added.volumes].concat())
             .filter(|volumes: &Vec<Volume>| !volumes.is_empty()),
-        init_containers: list(wished.init_containers),
+        init_containers: list(prepares.into_iter().chain(wished.init_containers).collect()),
         termination_grace_period_seconds: wished.termination_grace_period_seconds,
         dns_policy: text(wished.dns_policy),
         dns_config: wished.dns_config,
         node_selector: map(wished.node_selector),
-        service_account_name: text(wished.service_account_name),
+        service_account_name: account.or(text(wished.service_account_name)),
         host_network: wished.host_network.then_some(true),
         host_pid: wished.host_pid.then_some(true),
         host_ipc: wished.host_ipc.then_some(true),
@@ -164,6 +173,26 @@ fn container(parts: Parts<'_>) -> Container {
     }
 }
 
+/// What goes before a foreign Function: the target emptied of what an earlier run left, under its marker, and marked again.
+fn preparation(parts: &Parts<'_>) -> Container {
+    let variable = |name: &str, value: String| EnvVar { name: name.to_owned(), value: Some(value), value_from: None };
+    Container {
+        name: "prepare".into(),
+        image: Some(parts.image.to_owned()),
+        command: Some(vec!["/bin/backproof-executor".into()]),
+        args: Some(vec!["prepare".into(), format!("--target={TARGET_DIR}"), "--report=/dev/termination-log".into()]),
+        env: Some(vec![
+            variable("BACKPROOF_SESSION_UID", parts.owner.session.uid().unwrap_or_default()),
+            variable("BACKPROOF_CLAIM_UID", parts.owner.run.verifier.target.object.uid.clone()),
+        ]),
+        volume_mounts: Some(parts.own.mounts.iter().filter(|mount| mount.name == TARGET_VOLUME).cloned().collect()),
+        security_context: Some(parts.wishes.container_security_context(parts.profile)),
+        termination_message_path: Some("/dev/termination-log".into()),
+        termination_message_policy: Some("File".into()),
+        ..Container::default()
+    }
+}
+
 /// The environment: what others give first, ours last, and of one name only the last.
 fn env(parts: &Parts<'_>) -> Vec<EnvVar> {
     let variable = |name: &str, value: String| EnvVar { name: name.to_owned(), value: Some(value), value_from: None };
@@ -180,6 +209,7 @@ fn env(parts: &Parts<'_>) -> Vec<EnvVar> {
         .cloned()
         .chain(parts.wishes.env())
         .chain(ours)
+        .chain(parts.landing.iter().flat_map(Landing::env))
         .chain(parts.known.iter().cloned())
         .chain(parts.access.env.iter().cloned())
         .collect();

@@ -13,6 +13,7 @@ use kube::ResourceExt as _;
 use super::{
     Owner, copies,
     decide::{Decision, Effect, Run, is_suspended, pinned},
+    foreign,
     job::{ATTEMPT, our_jobs},
     plan::{Inputs, plan},
     status::{self, Step},
@@ -117,7 +118,8 @@ impl Run<'_> {
         match purpose {
             Purpose::Restore(component) => {
                 self.note(Note::normal("RestoreJobCreated", "CreateJob", format!("Job {name} will restore component {component}")));
-                self.decision.status.jobs.push(PinnedJob { component, object, attempt: ATTEMPT, started: false });
+                let awaits_report = self.owner.run.verifier.foreign.is_some();
+                self.decision.status.jobs.push(PinnedJob { component, object, attempt: ATTEMPT, started: false, awaits_report });
             }
             Purpose::Wipe => self.decision.status.wipe = Some(TargetWipe { job: object, ..TargetWipe::default() }),
         }
@@ -157,6 +159,17 @@ impl Run<'_> {
                 Some(Err(failure)) => self.stop(Step::Executor, failure),
                 None => self.finish(),
             };
+        }
+        if let Some(job) = self.job(&next).filter(|job| foreign::needs_rights(job)).cloned() {
+            if !foreign::is_untouched(self.decision.status.components.get(&next.component)) {
+                let text =
+                    format!("somebody wrote the state of component {} before its Job was started; start another session", next.component);
+                return self.stop(Step::Executor, Failure::new(Cause::PinnedFactsChanged, text));
+            }
+            if !self.observed.granted.contains(&next.object.uid) {
+                self.decision.effects.push(Effect::Grant(Box::new(job)));
+                return self.finish();
+            }
         }
         if let Some(job) = self.job(&next) {
             let left = self.deadline().duration_since(self.now).as_secs().max(1);

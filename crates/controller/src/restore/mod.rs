@@ -2,17 +2,20 @@
 //!
 //! It serves only those that our session reconciler made, told by the session's UID and the pinned hash of their spec; every
 //! other RestoreSession is left as it is: no status, no finalizer, no event. [`observe`] reads, [`decide`] is pure,
-//! [`apply`] writes. The rooms behind: [`plan`] turns pinned facts into Jobs ([`resolve`], [`variables`], [`settings`],
-//! [`volumes`], [`job`], [`target`]); [`judge`] reads what Jobs and pods say; [`status`] writes it down.
+//! [`apply`] writes. The rooms behind: [`plan`] turns pinned facts into Jobs ([`resolve`], [`variables`], [`landing`], [`settings`],
+//! [`volumes`], [`job`], [`target`]); [`judge`] reads what Jobs and pods say, [`foreign`] what Functions of others say;
+//! [`status`] writes it down.
 
 mod apply;
 pub(crate) mod copies;
 mod decide;
 #[cfg(test)]
 pub(crate) mod explored;
+mod foreign;
 mod job;
 mod judge;
 mod known;
+mod landing;
 mod make;
 mod observe;
 mod owner;
@@ -52,6 +55,7 @@ use kube::{
 use serde::de::DeserializeOwned;
 
 pub(crate) use owner::{Owner, parts};
+pub(crate) use status::REPORTED;
 
 use crate::{Context, Error, Part, Shutdown, cache, error::Class, events::Note, manifest::proxies};
 use apply::{Applied, apply};

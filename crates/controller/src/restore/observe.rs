@@ -50,6 +50,9 @@ pub(crate) struct Recent {
     pub(crate) made: BTreeSet<String>,
     /// UIDs of Jobs whose copied Secret it has made or found.
     pub(crate) copied: BTreeSet<String>,
+    /// UIDs of foreign Functions' Jobs whose rights it has given, and of those it has taken back.
+    pub(crate) granted: BTreeSet<String>,
+    pub(crate) revoked: BTreeSet<String>,
     /// What the restore refers to, as it was when the Jobs were made.
     pub(crate) inputs: Option<Inputs>,
     /// Why the API server will never take what this restore has to write.
@@ -113,6 +116,8 @@ impl Sources {
             neighbours: None,
             made: recent.made.clone(),
             copied: recent.copied.clone(),
+            granted: recent.granted.clone(),
+            revoked: recent.revoked.clone(),
             refused: recent.refused.clone(),
         };
         let Some(owner) = observed.owner.clone() else { return Ok(observed) };

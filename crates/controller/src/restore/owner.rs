@@ -10,13 +10,18 @@ use kube::ResourceExt as _;
 #[derive(Clone, Debug)]
 pub(crate) struct Owner {
     pub(crate) session: BackupVerificationSession,
-    /// Each of its components is one restic snapshot ([`parts`]).
+    /// Each of its components is what one Job restores ([`parts`]).
     pub(crate) run: PinnedRun,
 }
 
 /// The components of a run as they are restored: one restic snapshot each, by a Job of its own. A component that consists of
-/// several (hosts or paths that were backed up apart) becomes as many, and is proven when all of them are.
-pub(crate) fn parts(components: &[PinnedComponent]) -> Vec<PinnedComponent> {
+/// several (hosts or paths that were backed up apart) becomes as many, and is proven when all of them are. A foreign Function
+/// knows whole components only.
+pub(crate) fn parts(run: &PinnedRun) -> Vec<PinnedComponent> {
+    let components = &run.snapshot.components;
+    if run.verifier.foreign.is_some() {
+        return components.clone();
+    }
     let split = |component: &PinnedComponent| -> Vec<PinnedComponent> {
         let of = component.restic_ids.len();
         if of < 2 {
@@ -42,7 +47,7 @@ impl Owner {
         let is_whole =
             |run: &PinnedRun| ![&run.restore_spec_hash, &run.verifier.object.uid, &run.snapshot.uid].into_iter().any(String::is_empty);
         let mut run = pinned.filter(is_whole)?;
-        run.snapshot.components = parts(&run.snapshot.components);
+        run.snapshot.components = parts(&run);
         Some(Self { session, run })
     }
 }

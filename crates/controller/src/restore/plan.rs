@@ -17,9 +17,10 @@ use kube::{
 };
 
 use super::{
-    Owner, copies,
+    Owner, copies, foreign,
     job::{self, Parts},
     known,
+    landing::{self, Landing, Origin},
     resolve::{is_ours, resolve, restore_task, unchanged},
     settings::{Profile, Wishes},
     target,
@@ -94,7 +95,9 @@ pub(crate) fn plan(
     components(owner, snapshot)?;
     target::exists(&run.verifier.target, inputs.claim.as_ref())?;
     target::is_not_source(&run.verifier.target, snapshot, storage, &inputs.source)?;
-    run.snapshot.components.iter().map(|component| facts.planned(component)).collect()
+    let parts = &run.snapshot.components;
+    let landings = landing::landings(parts, |part| origin(snapshot, part));
+    parts.iter().zip(landings).map(|(part, landing)| facts.planned(part, landing)).collect()
 }
 
 struct Facts<'a> {
@@ -111,7 +114,7 @@ struct Facts<'a> {
 }
 
 impl Facts<'_> {
-    fn planned(&self, component: &PinnedComponent) -> Result<Planned, Failure> {
+    fn planned(&self, component: &PinnedComponent, landing: Option<Landing>) -> Result<Planned, Failure> {
         let namespace = &self.owner.run.verifier.target.object.namespace;
         let profile = if self.installation.config.allows_unsafe(namespace) { Profile::Unrestricted } else { Profile::Restricted };
         let host_path = match profile {
@@ -123,7 +126,7 @@ impl Facts<'_> {
         let place = Place { namespace, host_path, copied_secret: (!copied.is_empty()).then_some(name.as_str()) };
         let access = storage::access(self.storage, self.repository, &component.path, place)
             .map_err(|error| Failure::new(error.cause(), error.to_string()))?;
-        let host_paths = host_paths(self.snapshot, component);
+        let host_paths = origin(self.snapshot, component).host_paths;
         let about = About {
             owner: self.owner,
             component,
@@ -164,6 +167,8 @@ impl Facts<'_> {
             wishes,
             profile,
             known: known::env(self.repository, self.storage, &component.path),
+            landing: landing.filter(|_| self.owner.run.verifier.foreign.is_none()),
+            image: &self.installation.config.image,
             proxies: self.installation.proxies,
         };
         Ok(Planned { component: component.name.clone(), job: job::job(parts) })
@@ -253,15 +258,19 @@ fn executor<'a>(
     let function = resolve("Function", &task.function, Cause::FunctionNotFound, &inputs.functions)?;
     unchanged("Function", &pinned.function, function)?;
     if !is_ours(function) {
-        // What such a Function writes into the status is no report; that way of telling is not built yet, allowed or not.
-        let allowed =
-            if config.foreign_functions { "although foreignFunctions.enabled is set, this version runs none of those yet: " } else { "" };
-        let text = format!(
-            "{place} runs Function {}, which is not Backproof's (it lacks the label {}); {allowed}use an Addon of Backproof's catalog",
-            function.name_any(),
-            backproof_api::labels::IMPLEMENTS
-        );
-        return Err(Failure::new(Cause::ForeignFunctionNotAllowed, text));
+        foreign::allowed(owner, function, &place, config)?;
+        let several = owner.run.snapshot.components.len();
+        if task.singleton && several > 1 {
+            let text = format!(
+                "{place} is a singleton, and Snapshot {} has {several} components for it; this version runs one Job for each",
+                owner.run.snapshot.name
+            );
+            return Err(Failure::new(Cause::ExecutorNotSupported, text));
+        }
+    } else if owner.run.verifier.foreign.is_some() {
+        let text =
+            format!("Function {} was labelled as Backproof's after the session had started; start another session", function.name_any());
+        return Err(Failure::new(Cause::VerifierChanged, text));
     }
     Ok((task, function))
 }
@@ -289,11 +298,13 @@ fn components(owner: &Owner, snapshot: &Snapshot) -> Result<(), Failure> {
     }
     for component in pinned {
         let place = format!("component {:?} of Snapshot {}", component.name, snapshot.name_any());
-        restic(recorded(snapshot, component).and_then(|component| component.driver.as_ref()), &place)?;
+        restic(recorded(snapshot, component).and_then(|(_, component)| component.driver.as_ref()), &place)?;
         match component.restic_ids.as_slice() {
             [] => return Err(Failure::new(Cause::DriverNotSupported, format!("{place} names no restic snapshot"))),
             [id] if id.len() >= 8 && id.bytes().all(|byte| byte.is_ascii_hexdigit()) => {}
             [id] => return Err(Failure::new(Cause::SnapshotNotFound, format!("{place} names the restic snapshot {id:?}, which is no id"))),
+            // Who reads whole components takes all of them.
+            _ if owner.run.verifier.foreign.is_some() => {}
             // Each is a part of its own by now; a report is about one.
             several => {
                 let text = format!("{place} still consists of {} restic snapshots", several.len());
@@ -305,20 +316,24 @@ fn components(owner: &Owner, snapshot: &Snapshot) -> Result<(), Failure> {
 }
 
 /// The Snapshot's component that a part belongs to: the one with its restic snapshot at its place, or else of its name.
-fn recorded<'a>(snapshot: &'a Snapshot, part: &PinnedComponent) -> Option<&'a Component> {
+fn recorded<'a>(snapshot: &'a Snapshot, part: &PinnedComponent) -> Option<(&'a String, &'a Component)> {
     let components = &snapshot.status.as_ref()?.components;
-    let holds = |component: &&Component| {
+    let holds = |(_, component): &(&String, &Component)| {
         let ids = component.restic_stats.iter().filter_map(|stats| stats.summary.as_ref()).map(|summary| &summary.id);
-        component.path == part.path && ids.into_iter().any(|id| part.restic_ids.contains(id))
+        // One without a path was looked for where the Repository lists it.
+        (component.path == part.path || component.path.is_empty()) && ids.into_iter().any(|id| part.restic_ids.contains(id))
     };
-    components.values().find(holds).or_else(|| components.get(&part.name))
+    components.iter().find(holds).or_else(|| components.get_key_value(&part.name))
 }
 
-/// The backed-up paths of a part, as the Snapshot tells them.
-fn host_paths(snapshot: &Snapshot, part: &PinnedComponent) -> Vec<String> {
-    let summaries =
-        recorded(snapshot, part).into_iter().flat_map(|component| &component.restic_stats).filter_map(|stats| stats.summary.as_ref());
-    summaries.filter(|summary| part.restic_ids.contains(&summary.id)).map(|summary| summary.host_path.clone()).collect()
+/// The component of a part, and what was backed up in it, as the Snapshot tells it.
+fn origin(snapshot: &Snapshot, part: &PinnedComponent) -> Origin {
+    let Some((name, component)) = recorded(snapshot, part) else {
+        return Origin { component: part.name.clone(), host_paths: Vec::new() };
+    };
+    let summaries = component.restic_stats.iter().filter_map(|stats| stats.summary.as_ref());
+    let of_part = summaries.filter(|summary| part.restic_ids.contains(&summary.id));
+    Origin { component: name.clone(), host_paths: of_part.map(|summary| summary.host_path.clone()).collect() }
 }
 
 /// The Function with its templates filled in.

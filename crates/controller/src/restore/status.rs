@@ -22,6 +22,9 @@ const FINDINGS: usize = 20;
 /// Most bytes of a finding's path and of its detail.
 const DETAIL: usize = 300;
 
+/// [`Evidence::source`] of what a foreign Function says.
+pub(crate) const REPORTED: &str = "Reported";
+
 /// Which step a failure of the whole restore belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
@@ -57,14 +60,16 @@ pub(crate) fn begin(status: &mut RestoreSessionStatus, run: &PinnedRun, generati
     status.total_components = i32::try_from(status.components.len()).unwrap_or(i32::MAX);
 }
 
-/// Whether a component has ended.
+/// Whether a component has ended. What a foreign Function wrote of it does not count before it is judged.
 pub(crate) fn is_done(status: &RestoreSessionStatus, component: &str) -> bool {
-    status
-        .components
-        .get(component)
-        .and_then(|component| component.phase.as_ref())
-        .and_then(|phase| phase.known())
-        .is_some_and(RestorePhase::is_done)
+    let awaited = status.jobs.iter().any(|job| job.component == component && job.awaits_report);
+    !awaited
+        && status
+            .components
+            .get(component)
+            .and_then(|component| component.phase.as_ref())
+            .and_then(|phase| phase.known())
+            .is_some_and(RestorePhase::is_done)
 }
 
 /// Notes that a component's Job was started.
@@ -124,6 +129,30 @@ pub(crate) fn reported(status: &mut RestoreSessionStatus, run: &PinnedRun, compo
     status.components.insert(component.to_owned(), ended);
 }
 
+/// Writes that a foreign Function reports success: its word, and nothing that was measured here.
+pub(crate) fn vouched(status: &mut RestoreSessionStatus, run: &PinnedRun, component: &str, files: u64, ran: Ran<'_>) {
+    let evidence = status.evidence.get_or_insert_with(|| Evidence { not_covered: run.not_covered.clone(), ..Evidence::default() });
+    evidence.source = REPORTED.into();
+    evidence.restored.files = evidence.restored.files.saturating_add(files);
+    if !ran.image.is_empty() && !evidence.images.iter().any(|known| known == ran.image) {
+        evidence.images.push(ran.image.to_owned());
+    }
+    let progress = status.components.get(component).and_then(|component| component.progress.clone());
+    let ended = ComponentRestoreStatus {
+        phase: Some(RestorePhase::Succeeded.into()),
+        duration: duration::format(ran.took),
+        progress,
+        ..ComponentRestoreStatus::default()
+    };
+    status.components.insert(component.to_owned(), ended);
+    judged(status, component);
+}
+
+/// Notes that what a foreign Function wrote of a component is judged.
+pub(crate) fn judged(status: &mut RestoreSessionStatus, component: &str) {
+    status.jobs.iter_mut().filter(|job| job.component == component).for_each(|job| job.awaits_report = false);
+}
+
 fn shortened(finding: &Finding) -> Finding {
     let mut short = finding.clone();
     cut(&mut short.path, DETAIL);
@@ -132,10 +161,11 @@ fn shortened(finding: &Finding) -> Finding {
 }
 
 /// Writes that a component ended without a report.
-pub(crate) fn lost(status: &mut RestoreSessionStatus, component: &str, failure: &Failure) {
-    let component = status.components.entry(component.to_owned()).or_default();
+pub(crate) fn lost(status: &mut RestoreSessionStatus, name: &str, failure: &Failure) {
+    let component = status.components.entry(name.to_owned()).or_default();
     component.phase = Some(RestorePhase::Failed.into());
     component.error = failure.line();
+    judged(status, name);
 }
 
 /// Writes the condition that a failure belongs to.
@@ -181,11 +211,10 @@ pub(crate) fn is_closed(status: &RestoreSessionStatus) -> bool {
 
 /// Closes the status: what did not end is failed for `failure`, the components fold into the verdict, and the phase follows.
 pub(crate) fn close(status: &mut RestoreSessionStatus, failure: Option<&Failure>, now: Timestamp) {
-    if let Some(failure) = failure {
-        let open: Vec<String> = status.components.keys().filter(|component| !is_done(status, component)).cloned().collect();
-        for component in open {
-            lost(status, &component, failure);
-        }
+    let left = Failure::new(Cause::ExecutorFailed, "nobody said how this component ended");
+    let open: Vec<String> = status.components.keys().filter(|component| !is_done(status, component)).cloned().collect();
+    for component in open {
+        lost(status, &component, failure.unwrap_or(&left));
     }
     let ends: Vec<(Verdict, Option<Failure>)> = status.components.values().map(end_of).collect();
     let verdict = Verdict::fold(ends.iter().map(|(verdict, _)| *verdict));
@@ -195,6 +224,14 @@ pub(crate) fn close(status: &mut RestoreSessionStatus, failure: Option<&Failure>
     status.cause = reason.as_ref().map(|failure| failure.cause.into());
     status.message = match (&reason, &status.evidence) {
         (Some(failure), _) => failure.text.clone(),
+        (None, Some(evidence)) if evidence.source == REPORTED => {
+            let figure = if evidence.restored.files == 0 {
+                String::new()
+            } else {
+                format!(" of {}", counted(evidence.restored.files, "file", "files"))
+            };
+            format!("the Function reports the restore{figure}; nothing was read back")
+        }
         (None, Some(evidence)) => {
             let counts = evidence.restored;
             let (files, directories) = (counted(counts.files, "file", "files"), counted(counts.directories, "directory", "directories"));

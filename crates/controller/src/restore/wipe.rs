@@ -21,6 +21,7 @@ use kube::ResourceExt as _;
 use super::{
     Owner,
     decide::{Decision, Effect, Observed, is_suspended, pinned},
+    foreign,
     job::{ATTEMPT, our_jobs},
     target,
     variables::TARGET_DIR,
@@ -66,6 +67,10 @@ pub(super) fn job(restore: &Job, owner: &Owner, image: &str) -> Job {
         labels.remove(labels::SNAPSHOT_COMPONENT);
     }
     let Some(pod) = template.spec.as_mut() else { return job };
+    if foreign::needs_rights(restore) {
+        // That account goes with the Job it belongs to.
+        (pod.service_account_name, pod.automount_service_account_token) = (None, Some(false));
+    }
     let variable = |name: &str, value: String| EnvVar { name: name.to_owned(), value: Some(value), value_from: None };
     let before = pod.containers.pop().unwrap_or_default();
     let at_target = before.volume_mounts.into_iter().flatten().filter(|mount| mount.name == TARGET_VOLUME).collect();

@@ -201,9 +201,9 @@ impl Driver {
         if !self.context.config.cross_namespace.iter().any(|pair| pair.target == *target) {
             return Ok(());
         }
-        for component in &restore::parts(&run.snapshot.components) {
+        for component in &restore::parts(&run) {
             let name = names::child(&[&session.name_any(), &component.name], &uid);
-            match restore::copies::remove(&self.context.client, target, &name, &uid).await {
+            match restore::copies::remove(&self.context.client, target, &name, (labels::SESSION_UID, &uid)).await {
                 Err(error) if error.status_code() == Some(403) => {
                     let note = Note::warning("LeftBehind", "Delete", format!("a copied Secret may be left: {}", error.chain()));
                     self.context.events.on(session, note).await;

@@ -19,7 +19,7 @@ use super::{
     stage::Judgement,
     wire::{self, Ending, Refusal},
 };
-use crate::events::Note;
+use crate::{events::Note, restore::REPORTED};
 
 /// How long history cleaning is tried before the session closes with what is left named.
 const HISTORY_PATIENCE: SignedDuration = SignedDuration::from_secs(30);
@@ -54,8 +54,14 @@ pub(super) fn conclude(
 }
 
 fn proven(evidence: &Evidence, run: &PinnedRun) -> String {
-    let counts = evidence.read_back;
     let rest = if run.not_covered.is_empty() { String::new() } else { format!("; not covered: {}", run.not_covered.join(", ")) };
+    if evidence.source == REPORTED {
+        return format!(
+            "Function {} reports that Snapshot {} restores; that is its word, as Backproof has read nothing back{rest}",
+            run.verifier.function.name, run.snapshot.name
+        );
+    }
+    let counts = evidence.read_back;
     format!(
         "Snapshot {} restores: {} files, {} directories, {} bytes came back and were read back{rest}",
         run.snapshot.name, counts.files, counts.directories, counts.bytes

@@ -1,6 +1,9 @@
 //! Which components of a Snapshot a restore task covers, and the restic snapshots they consist of.
 
-use backproof_api::{Cause, Component, Driver, Snapshot, SnapshotPhase, run::PinnedComponent};
+use backproof_api::{
+    Cause, Component, Driver, Repository, Snapshot, SnapshotPhase,
+    run::{PinnedComponent, PinnedRun},
+};
 
 use super::wire::Refusal;
 
@@ -14,7 +17,7 @@ pub(super) struct Chosen {
 }
 
 /// Chooses by the task: its components are the base names it covers, alone or followed by a dash and more.
-pub(super) fn choose(snapshot: &Snapshot, task: &str) -> Result<Chosen, Refusal> {
+pub(super) fn choose(snapshot: &Snapshot, repository: &Repository, task: &str) -> Result<Chosen, Refusal> {
     let what = format!("Snapshot {}", crate::events::path(snapshot));
     let components = snapshot.status.as_ref().map(|status| &status.components).filter(|components| !components.is_empty());
     let components = components.ok_or_else(|| {
@@ -24,7 +27,12 @@ pub(super) fn choose(snapshot: &Snapshot, task: &str) -> Result<Chosen, Refusal>
     let covered = |name: &str| bases.iter().any(|base| name == *base || name.strip_prefix(base).is_some_and(|rest| rest.starts_with('-')));
     let (mut selected, mut rest) = (Vec::new(), Vec::new());
     for (name, component) in components {
-        if covered(name) { selected.push(pin(&what, name, component)?) } else { rest.push(name.clone()) }
+        if covered(name) {
+            let path = place(snapshot, repository, name, component);
+            selected.push(PinnedComponent { path, ..pin(&what, name, component)? });
+        } else {
+            rest.push(name.clone());
+        }
     }
     if selected.is_empty() {
         return Err(Refusal::new(
@@ -37,6 +45,18 @@ pub(super) fn choose(snapshot: &Snapshot, task: &str) -> Result<Chosen, Refusal>
         ));
     }
     Ok(Chosen { selected, rest })
+}
+
+/// Where the restic repository of a component lies below the Repository's path. One that the Snapshot gives no path for lies where
+/// the Repository's own list has it; KubeStash used to put it there without the layout's version.
+fn place(snapshot: &Snapshot, repository: &Repository, name: &str, component: &Component) -> String {
+    if !component.path.is_empty() {
+        return component.path.clone();
+    }
+    let session = &snapshot.spec.session;
+    let with_version = format!("repository/{}/{session}/{name}", snapshot.spec.version);
+    let listed = repository.status.as_ref().map(|status| status.component_paths.as_slice()).unwrap_or_default();
+    [with_version, format!("repository/{session}/{name}")].into_iter().find(|path| listed.contains(path)).unwrap_or_default()
 }
 
 fn bases(task: &str) -> &'static [&'static str] {
@@ -80,11 +100,22 @@ fn pin(what: &str, name: &str, component: &Component) -> Result<PinnedComponent,
     Ok(PinnedComponent { name: name.to_owned(), path: component.path.clone(), restic_ids: ids })
 }
 
-/// The components of a Snapshot as they are pinned, whatever the task; to see whether a pinned one is still the same.
-pub(super) fn restic_ids(run: &backproof_api::run::PinnedRun) -> Vec<String> {
+/// The restic snapshots of a run, in order.
+pub(super) fn restic_ids(run: &PinnedRun) -> Vec<String> {
     let mut ids: Vec<_> = run.snapshot.components.iter().flat_map(|component| component.restic_ids.iter().cloned()).collect();
     ids.sort_unstable();
     ids
+}
+
+/// Whether a Snapshot still stands for what a run was pinned to.
+pub(super) fn still_stands_for(snapshot: &Snapshot, run: &PinnedRun) -> bool {
+    let now = choose(snapshot, &Repository::default(), &run.verifier.task).map(|chosen| chosen.selected).unwrap_or_default();
+    let pinned = &run.snapshot.components;
+    // Where a path was found for one without, it is not in the Snapshot.
+    let same = |(now, pinned): (&PinnedComponent, &PinnedComponent)| {
+        now.name == pinned.name && now.restic_ids == pinned.restic_ids && (now.path == pinned.path || now.path.is_empty())
+    };
+    now.len() == pinned.len() && now.iter().zip(pinned).all(same)
 }
 
 #[cfg(test)]
@@ -93,6 +124,44 @@ mod tests {
 
     fn snapshot(components: &str) -> Snapshot {
         serde_saphyr::from_str(&format!("{{metadata: {{name: s, namespace: demo}}, status: {{components: {components}}}}}")).unwrap()
+    }
+
+    fn repository() -> Repository {
+        serde_saphyr::from_str(
+            "{metadata: {name: r}, status: {componentPaths: [repository/v1/s/dump, repository/s/dump, repository/s/pod]}}",
+        )
+        .unwrap()
+    }
+
+    /// A Snapshot that says where its components lie is believed; one that does not, only as far as the Repository lists them.
+    #[test]
+    fn a_component_is_looked_for_where_it_was_put() {
+        let given = |component: &str, path: &str| {
+            let path = if path.is_empty() { String::new() } else { format!("path: {path}, ") };
+            let yaml = format!(
+                "{{metadata: {{name: n, namespace: demo}}, spec: {{session: s, version: v1}},
+                  status: {{components: {{{component}: {{{path}resticStats: [{{summary: {{id: aa}}}}]}}}}}}}}"
+            );
+            serde_saphyr::from_str::<Snapshot>(&yaml).unwrap()
+        };
+        for (component, path, expected) in [
+            ("dump", "repository/v9/s/dump", "repository/v9/s/dump"),
+            ("dump", ".", "."),
+            ("dump", "", "repository/v1/s/dump"),
+            ("pod", "", "repository/s/pod"),
+            ("dump-pod-0", "", ""),
+        ] {
+            let snapshot = given(component, path);
+            let chosen = choose(&snapshot, &repository(), "logical-backup-restore").unwrap();
+            assert_eq!(chosen.selected[0].path, expected, "{component} {path}");
+            let mut run = PinnedRun::default();
+            run.verifier.task = "logical-backup-restore".into();
+            run.snapshot.components = chosen.selected;
+            assert!(still_stands_for(&snapshot, &run), "{component} {path}");
+            assert!(!still_stands_for(&given(component, "elsewhere"), &run), "{component} {path}");
+            run.snapshot.components[0].restic_ids = vec!["bb".into()];
+            assert!(!still_stands_for(&snapshot, &run), "{component} {path}");
+        }
     }
 
     const ID: &str = "driver: Restic, phase: Succeeded, path: repository/v1/s/x, resticStats: [{summary: {id: aa}}]";
@@ -106,7 +175,7 @@ mod tests {
             ("logical-backup-restore", vec!["dump", "dump-pod-0", "pod-0"], vec!["manifest", "podium", "wal"]),
             ("volume-restore", vec!["pod-0"], vec!["dump", "dump-pod-0", "manifest", "podium", "wal"]),
         ] {
-            let chosen = choose(&snapshot, task).unwrap();
+            let chosen = choose(&snapshot, &repository(), task).unwrap();
             assert_eq!(chosen.selected.iter().map(|component| component.name.as_str()).collect::<Vec<_>>(), selected, "{task}");
             assert_eq!(chosen.rest, rest, "{task}");
         }
@@ -123,7 +192,7 @@ mod tests {
             ("{pod: {phase: Failed, resticStats: [{summary: {id: a}}]}}", "logical-backup-restore", Cause::NoSnapshotToVerify),
             ("{pod: {phase: Sleeping, resticStats: [{summary: {id: a}}]}}", "logical-backup-restore", Cause::NoSnapshotToVerify),
         ] {
-            assert_eq!(choose(&snapshot(components), task).unwrap_err().cause, cause, "{components}");
+            assert_eq!(choose(&snapshot(components), &repository(), task).unwrap_err().cause, cause, "{components}");
         }
     }
 }

@@ -30,7 +30,8 @@ pub(super) fn state(session: &BackupVerificationSession, repository: &Repository
     let since = session.metadata.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0);
     let record: DiscoveryRecord = serde_json::from_str(annotation(labels::DISCOVERY)).unwrap_or_default();
     if record.at.parse::<Timestamp>().is_ok_and(|at| at >= since) {
-        if record.complete {
+        let elsewhere = !record.sessions.is_empty() && !record.sessions.contains(&session.spec.session);
+        if record.complete || elsewhere {
             return Discovery::Known;
         }
         let what = crate::events::path(repository);
@@ -54,7 +55,7 @@ mod tests {
     fn a_session_waits_for_a_listing_that_is_not_older_than_itself() {
         let session = |snapshot: &str| -> BackupVerificationSession {
             serde_saphyr::from_str(&format!(
-                "{{metadata: {{name: s, creationTimestamp: '2026-01-01T00:00:10Z'}}, spec: {{snapshot: '{snapshot}'}}}}"
+                "{{metadata: {{name: s, creationTimestamp: '2026-01-01T00:00:10Z'}}, spec: {{session: daily, snapshot: '{snapshot}'}}}}"
             ))
             .unwrap()
         };
@@ -73,6 +74,13 @@ mod tests {
             ("", format!("{on}, backproof.dev/discover-request: '2026-01-01T00:00:10Z'"), Discovery::Pending),
             ("", format!("{on}, backproof.dev/discover-request: '2026-01-01T00:00:09Z'"), Discovery::Ask(since)),
             ("", format!("{on}, {}", at("10", ", \"complete\": true")), Discovery::Known),
+            // What concerns other sessions alone is nothing to this one.
+            ("", format!("{on}, {}", at("11", ", \"cause\": \"KeysMissing\", \"sessions\": [\"weekly\"]")), Discovery::Known),
+            (
+                "",
+                format!("{on}, {}", at("11", ", \"cause\": \"KeysMissing\", \"error\": \"none\", \"sessions\": [\"weekly\", \"daily\"]")),
+                Discovery::Failed(Refusal::new(Cause::KeysMissing, "the snapshots in Repository demo/r could not be listed: none")),
+            ),
             (
                 "",
                 format!("{on}, {}", at("11", ", \"cause\": \"StorageUnreachable\", \"error\": \"no route\"")),

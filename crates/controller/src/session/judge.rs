@@ -9,6 +9,7 @@ use backproof_api::{
 use kube::ResourceExt as _;
 
 use super::{components::restic_ids, wire::Refusal};
+use crate::restore::REPORTED;
 
 /// What a RestoreSession of the session's name is to the session.
 #[derive(Debug, PartialEq)]
@@ -80,6 +81,15 @@ fn proven(restore: &RestoreSession, run: &PinnedRun) -> Result<Box<Evidence>, St
     let phase = phase::restore(&status);
     if phase != RestorePhase::Succeeded {
         return Err(format!("it ended Verified, but its phase is {phase}"));
+    }
+    if run.verifier.foreign.is_some() {
+        // Its word was taken as such; there is nothing of ours to compare it with.
+        let said = if evidence.source == REPORTED {
+            Ok(Box::new(evidence))
+        } else {
+            Err(format!("its evidence comes from {:?}, not from the Function's report", evidence.source))
+        };
+        return said;
     }
     if evidence.source != "Executor" {
         return Err(format!("its evidence comes from {:?}, not from Backproof's executor", evidence.source));

@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt as _;
 
 use super::{
-    components::{self, restic_ids},
+    components::{restic_ids, still_stands_for},
     resolve::second,
     stage::Judgement,
 };
@@ -62,8 +62,7 @@ pub(super) fn updated(
         return None;
     }
     // A Snapshot that stands for other content by now is not what was judged.
-    let stands_for = components::choose(snapshot, &run.verifier.task).map(|chosen| chosen.selected).unwrap_or_default();
-    if judged.verdict != Verdict::Inconclusive && stands_for != run.snapshot.components {
+    if judged.verdict != Verdict::Inconclusive && !still_stands_for(snapshot, run) {
         return None;
     }
     let before = snapshot.status.clone().unwrap_or_default();

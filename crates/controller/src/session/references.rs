@@ -173,7 +173,9 @@ impl Driver {
                 sources.extend(self.claim(&namespace, &name, &role).await?);
             }
         }
-        let others = self.all::<BackupStorage>(target).await?;
+        let mut others = self.all::<BackupStorage>(target).await?;
+        // The session's own may stand in that list too; its claim is read once.
+        others.retain(|other| found.storage.as_ref().is_none_or(|own| own.uid() != other.uid()));
         for (namespace, name, role) in found.storage.iter().chain(&others).filter_map(volume_of) {
             sources.extend(self.claim(&namespace, &name, &role).await?);
         }

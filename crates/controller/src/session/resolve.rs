@@ -2,7 +2,7 @@
 
 use backproof_api::{
     BackupVerificationSession, BackupVerifier, Cause, Function, Task, VerificationType, duration, labels, names,
-    run::{PinnedObject, PinnedRun, PinnedTarget, PinnedVerifier, spec_hash},
+    run::{PinnedForeign, PinnedObject, PinnedRun, PinnedTarget, PinnedVerifier, spec_hash},
     shared::{TypedLocalObjectReference, Wire},
     validate::{self, Invoker, Lookup, RepositoryEntry},
 };
@@ -44,7 +44,7 @@ pub(super) fn resolve(
     let storage = named::storage(repository, &own, references)?;
     let (addon, task) = named::addon(verifier, references)?;
     let function = named::function(task, references, settings)?;
-    let chosen = components::choose(snapshot, &task.name)?;
+    let chosen = components::choose(snapshot, repository, &task.name)?;
     run.snapshot.components = chosen.selected;
     run.not_covered = chosen.rest;
     let claim = named::target(verifier, references)?;
@@ -64,6 +64,7 @@ pub(super) fn resolve(
         addon: pinned(addon),
         function: pinned(function),
         task: task.name.clone(),
+        foreign: foreign(function),
     };
     let wanted_anyway = session.annotations().get(labels::REVERIFY).is_some_and(|value| value == "true");
     if !wanted_anyway {
@@ -205,6 +206,12 @@ fn verifier_hash(verifier: &BackupVerifier, task: &Task, function: &Function) ->
         "volumes": spec.volumes, "volumeMounts": spec.volume_mounts, "runtimeSettings": spec.runtime_settings, "allowEmpty": spec.allow_empty,
         "task": task, "functionSpec": function.spec,
     }))
+}
+
+/// What is pinned of a Function that is not ours.
+fn foreign(function: &Function) -> Option<PinnedForeign> {
+    let contract = || function.annotations().get(labels::VERDICT_CONTRACT).is_some_and(|value| value == "1");
+    (!function.labels().contains_key(labels::IMPLEMENTS)).then(|| PinnedForeign { verdict_contract: contract() })
 }
 
 fn pinned<K: Resource>(object: &K) -> PinnedObject {

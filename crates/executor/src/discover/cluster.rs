@@ -67,7 +67,8 @@ impl Cluster {
                         plan.newest = plan.newest.take().filter(|newest| *newest != name);
                     }
                 },
-                Step::Complete(snapshot) => self.complete(&snapshot).await?,
+                Step::Complete(snapshot) => self.complete(&snapshot, &[]).await?,
+                Step::Recompose { snapshot, dropped } => self.complete(&snapshot, &dropped).await?,
                 Step::Move { name, session } => {
                     let patch = Patch::Merge(json!({"spec": {"session": session}}));
                     patiently(&format!("patch Snapshot {name}"), async || {
@@ -91,7 +92,7 @@ impl Cluster {
             .await?;
         match made {
             Made::Now => {
-                self.complete(snapshot).await?;
+                self.complete(snapshot, &[]).await?;
                 Ok(Made::Now)
             }
             Made::Taken => self.meet(snapshot).await,
@@ -107,14 +108,18 @@ impl Cluster {
             return Ok(Made::Taken);
         }
         if there.status.as_ref().is_none_or(|status| status.phase.is_none()) {
-            self.complete(snapshot).await?;
+            self.complete(snapshot, &[]).await?;
         }
         Ok(Made::Now)
     }
 
-    async fn complete(&self, snapshot: &Snapshot) -> Result<(), String> {
+    async fn complete(&self, snapshot: &Snapshot, dropped: &[String]) -> Result<(), String> {
         let name = snapshot.name_any();
-        let patch = Patch::Merge(json!({"status": snapshot.status}));
+        let mut body = json!({"status": snapshot.status});
+        for component in dropped {
+            body["status"]["components"][component] = serde_json::Value::Null;
+        }
+        let patch = Patch::Merge(body);
         patiently(&format!("write the status of Snapshot {name}"), async || {
             self.snapshots.patch_status(&name, &PatchParams::default(), &patch).await
         })

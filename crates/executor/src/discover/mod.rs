@@ -1,9 +1,10 @@
 //! `discover`: turns the restic snapshots of a repository into Snapshot objects. The repository is only read and never locked.
 //!
-//! It lists ([`read`]), decides ([`plan`], pure) and makes objects; deleting them is the controller's.
+//! It finds the restic repositories ([`layout`]), lists them ([`read`]), decides ([`plan`], pure) and makes objects; deleting them is the controller's.
 
 mod cluster;
 mod filter;
+mod layout;
 mod plan;
 mod read;
 
@@ -17,12 +18,13 @@ use backproof_api::{
 use crate::{BAD_USAGE, store::Location};
 use cluster::Cluster;
 use filter::Filter;
-use read::Listing;
+use read::{Listing, Wanted};
 
 /// Arguments of `discover`. Password and credentials come as for `restore`.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Where the repository lies: file:///DIR, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX.
+    /// Where the repository lies, or one for each component in KubeStash's way: file:///DIR, s3://BUCKET/PREFIX,
+    /// gs://BUCKET/PREFIX or az://CONTAINER/PREFIX.
     #[arg(long)]
     repository: String,
     /// Name of the Repository object.
@@ -70,6 +72,7 @@ fn discover(args: &Args, location: &Location) -> DiscoveryReport {
     let mut report = DiscoveryReport {
         cause: None,
         error: None,
+        sessions: Vec::new(),
         repository_id: String::new(),
         complete: false,
         found: 0,
@@ -83,7 +86,8 @@ fn discover(args: &Args, location: &Location) -> DiscoveryReport {
         Ok(filter) => filter,
         Err(error) => return failed(report, Cause::RepositoryInvalid, format!("annotation backproof.dev/discover-filter: {error}")),
     };
-    let listing = read::list(location, &filter, &args.session);
+    let listing = read::list(location, Wanted { filter: &filter, only_session: &args.session });
+    report.sessions.clone_from(&listing.sessions);
     report.repository_id.clone_from(&listing.repository_id);
     report.found = u32::try_from(listing.found.len()).unwrap_or(u32::MAX);
     report.complete = listing.fault.is_none();
@@ -116,6 +120,7 @@ fn here(detail: &str) -> String {
 
 fn failed(mut report: DiscoveryReport, cause: Cause, error: String) -> DiscoveryReport {
     report.complete = false;
+    report.sessions.clear();
     report.cause.get_or_insert(cause);
     report.error.get_or_insert(error);
     report
@@ -126,7 +131,7 @@ async fn make(args: &Args, listing: Listing, report: &mut DiscoveryReport) -> Re
     let cluster = Cluster::connect(&args.namespace).await?;
     let repository = cluster.repository(&args.repository_name, &args.repository_uid).await?;
     let existing = cluster.snapshots(&args.repository_uid).await?;
-    let mut plan = plan::plan(&repository, listing.found, &listing.all, &existing);
+    let mut plan = plan::plan(&repository, listing.found, &listing.held, &existing);
     report.created = cluster.carry_out(&mut plan).await?;
     report.notes = listing.notes;
     report.notes.append(&mut plan.notes);
@@ -167,6 +172,7 @@ mod tests {
         let report = DiscoveryReport {
             cause: Some(Cause::StorageUnreachable),
             error: Some("é".repeat(3000)),
+            sessions: vec!["s".repeat(63); 3],
             repository_id: "f".repeat(64),
             complete: false,
             found: 50,
@@ -189,6 +195,7 @@ mod tests {
                 complete: true,
                 cause: None,
                 error: None,
+                sessions: Vec::new(),
                 repository_id: "r".into(),
                 found: 1,
                 created: 0,

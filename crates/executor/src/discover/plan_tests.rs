@@ -18,15 +18,25 @@ fn found(digit: char, second: i64) -> Found {
         time: Timestamp::from_second(second).unwrap(),
         paths: vec!["/a".into(), "/b".into()],
         session: "daily".into(),
+        component: "pod".into(),
+        place: WHOLE.into(),
     }
 }
 
 fn made(found: &Found) -> Snapshot {
-    super::snapshot(&repository(), found)
+    super::snapshot(&repository(), found, &[found])
 }
 
-fn all(found: &[Found]) -> Vec<String> {
-    found.iter().map(|found| found.id.clone()).collect()
+/// The repositories that hold these.
+fn held(found: &[Found]) -> Vec<Held> {
+    let mut held: Vec<Held> = Vec::new();
+    for found in found {
+        match held.iter_mut().find(|held| held.place == found.place) {
+            Some(held) => held.ids.push(found.id.clone()),
+            None => held.push(Held { place: found.place.clone(), ids: vec![found.id.clone()] }),
+        }
+    }
+    held
 }
 
 #[test]
@@ -94,7 +104,8 @@ fn only_what_is_missing_is_made() {
         ("another id of this name", vec![twin], vec![create(&new)], vec![left_out]),
     ] {
         let both = vec![old.clone(), new.clone()];
-        let listed = [all(&both), vec![format!("{}{}", "a".repeat(16), "c".repeat(48))]].concat();
+        let mut listed = held(&both);
+        listed[0].ids.push(format!("{}{}", "a".repeat(16), "c".repeat(48)));
         let plan = plan(&repository(), both, &listed, &existing);
         let expected = Plan {
             steps,
@@ -113,8 +124,10 @@ fn what_the_repository_does_not_hold_any_more_is_gone_and_what_is_filtered_out_i
     let mut stranger = made(&found('d', 4));
     stranger.metadata.labels = None;
     let existing = [made(&a), made(&b), made(&c), stranger];
-    let plan = plan(&repository(), vec![a.clone()], &all(&[a, b]), &existing);
+    let plan = plan(&repository(), vec![a.clone()], &held(&[a, b]), &existing);
     assert_eq!(plan.gone, ["c".repeat(16)]);
+    // Of a repository that was not listed nothing is known to be gone.
+    assert_eq!(super::plan(&repository(), vec![], &[], &existing).gone, Vec::<String>::new());
 }
 
 #[test]
@@ -122,18 +135,92 @@ fn without_snapshots_there_is_nothing() {
     assert_eq!(plan(&repository(), vec![], &[], &[]), Plan::default());
 }
 
+/// One of a component's own repository.
+fn part(digit: char, second: i64, component: &str) -> Found {
+    Found { component: component.into(), place: format!("repository/v1/daily/{component}"), ..found(digit, second) }
+}
+
+/// Component, place and first digit of what a Snapshot stands for.
+fn composition(snapshot: &Snapshot) -> String {
+    let status = snapshot.status.clone().unwrap();
+    assert_eq!(usize::try_from(status.total_components).unwrap(), status.components.len());
+    let parts = status.components.iter().map(|(name, component)| {
+        let id = &component.restic_stats[0].summary.as_ref().unwrap().id;
+        assert_eq!(component.path, format!("repository/v1/{}/{name}", snapshot.spec.session));
+        format!("{name}={}", &id[..1])
+    });
+    parts.collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn a_snapshot_of_components_is_what_would_be_restored_as_of_then() {
+    let weekly = Found { session: "weekly".into(), place: "repository/v1/weekly/dump".into(), ..part('e', 25, "dump") };
+    let found = vec![part('a', 10, "pod-0"), part('b', 11, "pod-1"), part('c', 20, "pod-0"), weekly, part('d', 30, "pod-0")];
+    let plan = plan(&repository(), found.clone(), &held(&found), &[]);
+    let made: Vec<_> = plan
+        .steps
+        .iter()
+        .map(|step| match step {
+            Step::Create(snapshot) => format!("{}: {}", snapshot.name_any(), composition(snapshot)),
+            other @ (Step::Complete(_) | Step::Move { .. } | Step::Recompose { .. }) => panic!("{other:?}"),
+        })
+        .collect();
+    let name = |digit: &str| format!("repo-restic-{}", digit.repeat(16));
+    // pod-1 was not backed up again; the newest stands for it all the same.
+    assert_eq!(
+        made,
+        [
+            format!("{}: pod-0=d pod-1=b", name("d")),
+            format!("{}: dump=e", name("e")),
+            format!("{}: pod-0=c pod-1=b", name("c")),
+            format!("{}: pod-0=a pod-1=b", name("b")),
+            format!("{}: pod-0=a", name("a")),
+        ]
+    );
+    assert_eq!(plan.newest, Some(name("d")));
+}
+
+#[test]
+fn what_comes_to_be_known_later_is_taken_in_and_what_vanishes_is_not_dropped_at_once() {
+    // pod-1's backup began first and ended last, so that the first listing did not show it.
+    let (old, late, first) = (part('b', 5, "pod-1"), part('c', 9, "pod-1"), part('a', 10, "pod-0"));
+    let before = super::snapshot(&repository(), &first, &[&first, &old]);
+    let all = [old.clone(), late.clone(), first.clone()];
+    let both = |step: &Step| match step {
+        Step::Recompose { snapshot, dropped } => format!("{}: {} -{}", snapshot.name_any(), composition(snapshot), dropped.join("-")),
+        Step::Create(snapshot) => composition(snapshot),
+        other @ (Step::Complete(_) | Step::Move { .. }) => panic!("{other:?}"),
+    };
+    let made = [super::snapshot(&repository(), &late, &[&late]), super::snapshot(&repository(), &old, &[&old])];
+    let existing = [vec![before.clone()], made.to_vec()].concat();
+    let plan = plan(&repository(), all.to_vec(), &held(&all), &existing);
+    assert_eq!(plan.steps.iter().map(both).collect::<Vec<_>>(), ["repo-restic-aaaaaaaaaaaaaaaa: pod-0=a pod-1=c -"]);
+    assert_eq!(plan.gone, Vec::<String>::new());
+
+    // pod-1's repository is not there, or only what is left of it: its Snapshots stay as they are.
+    for (rest, gone) in [(vec![first.clone()], vec![]), (vec![late.clone(), first.clone()], vec!["b".repeat(16)])] {
+        let again = super::plan(&repository(), rest.clone(), &held(&rest), &existing);
+        assert_eq!((again.steps, again.gone), (vec![], gone), "{rest:?}");
+    }
+    // Another repository at its place holds nothing that is known, so nothing of the earlier one is given up.
+    let other = [part('f', 3, "pod-1"), first];
+    let replaced = super::plan(&repository(), other.to_vec(), &held(&other), &existing);
+    assert_eq!(replaced.gone, Vec::<String>::new());
+}
+
 proptest! {
     #[test]
     fn the_newest_fifty_are_made_and_a_second_run_makes_nothing(seconds in proptest::collection::vec(0i64..2_000_000_000, 0..90)) {
         let found: Vec<_> = seconds.iter().enumerate().map(|(at, second)| Found {
             id: format!("{at:016x}{}", "0".repeat(48)), time: Timestamp::from_second(*second).unwrap(), paths: vec![], session: "s".into(),
+            component: "pod".into(), place: WHOLE.into(),
         }).collect();
-        let first = plan(&repository(), found.clone(), &all(&found), &[]);
+        let first = plan(&repository(), found.clone(), &held(&found), &[]);
         prop_assert_eq!(first.steps.len(), found.len().min(MOST));
         let made: Vec<Snapshot> = first.steps.iter().filter_map(|step| if let Step::Create(snapshot) = step { Some((**snapshot).clone()) } else { None }).collect();
         let newest = made.iter().max_by_key(|snapshot| (snapshot.status.clone().unwrap().snapshot_time.map(|time| time.0), snapshot.name_any()));
         prop_assert_eq!(&first.newest, &newest.map(kube::ResourceExt::name_any));
-        let second = plan(&repository(), found.clone(), &all(&found), &made);
+        let second = plan(&repository(), found.clone(), &held(&found), &made);
         prop_assert!(second.steps.is_empty() && second.gone.is_empty() && second.notes.is_empty());
     }
 }

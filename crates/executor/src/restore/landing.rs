@@ -1,7 +1,8 @@
 //! Where paths land: one backed-up path lands with that path's content at the target's root; several land below their full
-//! paths; a selected path lands like a single one.
+//! paths; a selected path lands like a single one. Where a run consists of several restic snapshots, each has a place of its
+//! own below the root, so that in the end the target holds them all ([`Share`]).
 
-use backproof_api::{Cause, report::Finding};
+use backproof_api::{Cause, environment, report::Finding};
 
 use crate::repo::{Id, Node, parse_name};
 
@@ -13,6 +14,61 @@ pub(crate) enum Landing {
     Entry(Box<Node>),
     /// A directory on the way is damaged, which was noted.
     Lost,
+}
+
+/// That others restore to the same target, and what part of it this run has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Share {
+    directory: String,
+    below: Below,
+}
+
+/// What a run's directory gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Below {
+    /// The content of what was backed up.
+    Content,
+    /// The same below its full path.
+    FullPath,
+}
+
+/// A place in the target: a directory, and the one entry in it that counts where it is not the directory's whole content.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// Its names from the target's root on.
+    pub(crate) directory: Vec<Vec<u8>>,
+    pub(crate) entry: Option<Vec<u8>>,
+}
+
+impl Share {
+    /// As the controller gives it; by hand there is none.
+    pub(crate) fn from_env() -> Option<Self> {
+        let directory = std::env::var(environment::LANDING_DIRECTORY).ok()?;
+        let full = std::env::var(environment::LANDING_FULL_PATH).is_ok_and(|value| value == "true");
+        Some(Self { directory, below: if full { Below::FullPath } else { Below::Content } })
+    }
+
+    /// The place of what lands here; `paths` are the snapshot's own.
+    pub(crate) fn place(&self, paths: &[String], landing: &Landing) -> Place {
+        let mut directory = steps(&self.directory);
+        // Several paths come with their directories, so that they are below their full paths already.
+        if let (Below::FullPath, [path]) = (self.below, paths) {
+            directory.extend(steps(path));
+            if let Landing::Entry(_) = landing {
+                directory.pop();
+            }
+        }
+        let entry = match landing {
+            Landing::Entry(node) => parse_name(&node.name).ok(),
+            Landing::Directory(_) | Landing::Lost => None,
+        };
+        Place { directory, entry }
+    }
+}
+
+/// The names of a path, without those that lead elsewhere.
+fn steps(path: &str) -> Vec<Vec<u8>> {
+    path.split('/').filter(|step| !matches!(*step, "" | "." | "..") && !step.contains('\0')).map(|step| step.as_bytes().to_vec()).collect()
 }
 
 /// Finds it. `tree` gives the entries of a tree, or `None` if it is damaged.
@@ -115,6 +171,28 @@ mod tests {
         assert_eq!(landing(&["/data/x"], Some("/"), deep), "/");
         for missing in ["/data/y", "/data/x/a/c"] {
             assert_eq!(landing(&["/data/x"], Some(missing), deep), "SnapshotNotFound");
+        }
+    }
+
+    #[test]
+    fn each_part_of_a_run_has_a_place_of_its_own() {
+        let file = Landing::Entry(Box::new(serde_json::from_value(serde_json::json!({"name": "dump.sql", "type": "file"})).unwrap()));
+        let tree = Landing::Directory(Id::of(b""));
+        let share = |directory: &str, below| Share { directory: directory.to_owned(), below };
+        for (share, paths, landing, directory, entry) in [
+            (share("pod-0", Below::Content), vec!["/data/x"], &tree, "pod-0", None),
+            (share("pod/2of3", Below::Content), vec!["/data/x"], &tree, "pod/2of3", None),
+            (share("", Below::FullPath), vec!["/data/x"], &tree, "data/x", None),
+            (share("pod", Below::FullPath), vec!["/data/x"], &tree, "pod/data/x", None),
+            (share("pod", Below::FullPath), vec!["/a", "/b"], &tree, "pod", None),
+            (share("pod", Below::FullPath), vec!["/../x/./y"], &tree, "pod/x/y", None),
+            (share("", Below::FullPath), vec!["/dump.sql"], &file, "", Some("dump.sql")),
+            (share("dump", Below::FullPath), vec!["/srv/dump.sql"], &file, "dump/srv", Some("dump.sql")),
+            (share("dump", Below::Content), vec!["/srv/dump.sql"], &file, "dump", Some("dump.sql")),
+        ] {
+            let paths: Vec<String> = paths.into_iter().map(str::to_owned).collect();
+            let place = Place { directory: steps(directory), entry: entry.map(|name| name.as_bytes().to_vec()) };
+            assert_eq!(share.place(&paths, landing), place, "{share:?} {paths:?}");
         }
     }
 

@@ -17,6 +17,7 @@ mod write;
 use std::{path::PathBuf, process::ExitCode, sync::Arc};
 
 pub(crate) use findings::Findings;
+pub(crate) use landing::Place;
 use readback::ReadBack;
 use reporting::{Destination, Run};
 pub(crate) use steps::passwords;

@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use super::{
     Args, ReadBack,
     fetch::{Effort, Got, Piece, Stop, describe, fetch},
+    landing::Share,
     locate::{Missing, ROUNDS, give_up, locate, note_unneeded, pack_path, settle},
     metadata::Metadata,
     plan::{Destinations, Kind, Plan, count_of},
@@ -27,7 +28,7 @@ use super::{
 use crate::{
     repo::{BlobFault, BlobKind, Id, Repository, fingerprint},
     store::{File, Folder, Location, Store, storage_secrets},
-    target::{Claim, Target, refuse_overlap},
+    target::{Claim, Others, Target, refuse_overlap},
 };
 
 /// Everything, from the arguments to the last finding.
@@ -67,6 +68,7 @@ fn restore_from(repository: &mut Repository, args: &Args, effort: Effort, run: &
     let tenure = target.admit(&claim, args.replace)?;
     repository.load_index()?;
     let stop = Stop::default();
+    let share = Share::from_env();
     let mut walk = Walk {
         repository,
         snapshot: id,
@@ -75,9 +77,11 @@ fn restore_from(repository: &mut Repository, args: &Args, effort: Effort, run: &
         stop: &stop,
         progress: &run.progress,
         entry_limit: args.max_entries,
+        share: share.as_ref(),
         packs: BTreeSet::new(),
+        at_root: true,
     };
-    let mut plan = walk.plan(&snapshot, args.path.as_deref())?;
+    let (mut plan, place) = walk.plan(&snapshot, args.path.as_deref())?;
     let mut packs = std::mem::take(&mut walk.packs);
     // An entry that was refused is an entry: only a snapshot of which nothing else is known is empty.
     if plan.entries.len() == 1 && !args.allow_empty && run.findings.judge().verdict == Verdict::Verified && !stop.is_set() {
@@ -93,8 +97,11 @@ fn restore_from(repository: &mut Repository, args: &Args, effort: Effort, run: &
         return Ok(());
     }
     run.progress.begin(Step::Wipe, 0, 0);
-    target.prepare(&claim, &tenure, &|| run.progress.count(1, 0))?;
-    fill(repository, (&plan, &target, &stop), (pieces, &missing), (args.read_back, effort), id, run)
+    let others = if share.is_some() { Others::Share } else { Others::None };
+    target.prepare(&claim, &tenure, others, &|| run.progress.count(1, 0))?;
+    let granularity = readback::granularity(&target);
+    let target = if share.is_some() { target.place(&place)? } else { target };
+    fill(repository, (&plan, &target, &stop), (pieces, &missing), (args.read_back, effort), (id, granularity), run)
 }
 
 /// Writes everything to the target and reads it back.
@@ -103,10 +110,9 @@ fn fill(
     (plan, target, stop): (&Plan, &Target, &Stop),
     (pieces, missing): (Vec<Piece>, &[Missing]),
     (mode, effort): (ReadBack, Effort),
-    snapshot: Id,
+    (snapshot, granularity): (Id, i128),
     run: &Run,
 ) -> Result<(), Finding> {
-    let granularity = readback::granularity(target);
     let lengths: Vec<Option<u64>> = plan.blobs.iter().map(|blob| blob.copy.map(|copy| copy.plain())).collect();
     let destinations = Destinations::new(plan, &lengths);
     let metadata = Metadata::new();

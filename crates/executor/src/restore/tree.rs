@@ -10,7 +10,7 @@ use backproof_api::{Cause, report::Finding};
 use super::{
     Findings,
     fetch::{Effort, Got, Piece, Stop, describe, fetch},
-    landing::{Landing, land},
+    landing::{Landing, Place, Share, land},
     locate::{Missing, ROUNDS, give_up, locate, pack_path, settle},
     plan::{Entry, Extra, Kind, Plan, ROOT},
     progress::{Progress, Step},
@@ -39,8 +39,12 @@ pub(crate) struct Walk<'a> {
     pub(crate) progress: &'a Progress,
     /// More entries than this are not taken on: a few hostile bytes can stand for any number of them.
     pub(crate) entry_limit: usize,
+    /// That others restore to the same target.
+    pub(crate) share: Option<&'a Share>,
     /// Numbers of the packs that were needed.
     pub(crate) packs: BTreeSet<u32>,
+    /// Whether what lands at [`ROOT`] lies at the target's root.
+    pub(crate) at_root: bool,
 }
 
 /// A directory whose entries are still to be read.
@@ -51,11 +55,14 @@ struct Open {
 }
 
 impl Walk<'_> {
-    /// The plan of everything below where the snapshot lands.
-    pub(crate) fn plan(&mut self, snapshot: &Snapshot, selected: Option<&str>) -> Result<Plan, Finding> {
+    /// The plan of everything below where the snapshot lands, and that place.
+    pub(crate) fn plan(&mut self, snapshot: &Snapshot, selected: Option<&str>) -> Result<(Plan, Place), Finding> {
         self.progress.begin(Step::Trees, 0, 0);
         let mut plan = Plan::new();
         let landing = land(&snapshot.paths, selected, snapshot.tree, |tree| Ok(self.trees(&[tree], "/")?.remove(&tree)))?;
+        let place = self.share.map(|share| share.place(&snapshot.paths, &landing)).unwrap_or_default();
+        // Only there the target's own marker lies.
+        self.at_root = place.directory.is_empty();
         let mut level = Vec::new();
         match landing {
             Landing::Directory(tree) => level.push(Open { entry: ROOT, tree, path: 0 }),
@@ -72,7 +79,7 @@ impl Walk<'_> {
             }
             level = self.level(&mut plan, level)?;
         }
-        Ok(plan)
+        Ok((plan, place))
     }
 
     fn level(&mut self, plan: &mut Plan, level: Vec<Open>) -> Result<Vec<Open>, Finding> {
@@ -181,7 +188,7 @@ impl Walk<'_> {
                 refuse(plan, Cause::TreeInvalid, "there are two of this name");
                 continue;
             }
-            if open.entry == ROOT && name == MARKER.as_bytes() {
+            if self.at_root && open.entry == ROOT && name == MARKER.as_bytes() {
                 // Not known to be bad, and not proven either.
                 refuse(plan, Cause::TargetFault, MARKER_BACKED_UP);
                 continue;

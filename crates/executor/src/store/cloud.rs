@@ -7,7 +7,7 @@ use object_store::{BackoffConfig, GetOptions, GetRange, ObjectStore, RetryConfig
 use tokio::runtime::Runtime;
 
 use super::{
-    File, Folder, Listed, StoreError, WHOLE_FILE_LIMIT,
+    Entry, EntryKind, File, Folder, Listed, StoreError, WHOLE_FILE_LIMIT,
     open::Provider,
     patience::{Failure, Patience},
 };
@@ -85,6 +85,10 @@ impl Bucket {
         self.patience.ask(folder.name(), || self.list_once(folder))
     }
 
+    pub(super) fn entries(&self, place: &str) -> Result<Vec<Entry>, StoreError> {
+        self.patience.ask(place, || self.entries_once(place))
+    }
+
     pub(super) fn get(&self, file: File) -> Result<Vec<u8>, StoreError> {
         self.patience.ask(&file.path(), || self.get_once(file))
     }
@@ -107,6 +111,17 @@ impl Bucket {
                 listed.extend(id.filter(at_its_place).map(|id| Listed { id, size: object.size }));
             }
             Ok(listed)
+        })
+    }
+
+    fn entries_once(&self, place: &str) -> Result<Vec<Entry>, Failure> {
+        let prefix = if place.is_empty() { self.prefix.clone() } else { self.locate(place) };
+        self.runtime.block_on(async {
+            let listed = self.objects.list_with_delimiter(Some(&prefix)).await.map_err(|error| self.fault(place, &error))?;
+            let entry = |path: &Path, kind| path.filename().map(|name| Entry { name: name.to_owned(), kind });
+            let directories = listed.common_prefixes.iter().filter_map(|path| entry(path, EntryKind::Directory));
+            let files = listed.objects.iter().filter_map(|object| entry(&object.location, EntryKind::File));
+            Ok(directories.chain(files).collect())
         })
     }
 

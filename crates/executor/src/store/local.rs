@@ -13,7 +13,7 @@ use rustix::{
     io::Errno,
 };
 
-use super::{File, Folder, Listed, StoreError, WHOLE_FILE_LIMIT};
+use super::{Entry, EntryKind, File, Folder, Listed, StoreError, WHOLE_FILE_LIMIT};
 use crate::repo::Id;
 
 /// A directory that holds a repository.
@@ -53,6 +53,20 @@ impl Directory {
             }
         }
         Ok(listed)
+    }
+
+    pub(super) fn entries(&self, place: &str) -> Result<Vec<Entry>, StoreError> {
+        let mut entries = Vec::new();
+        for name in self.names(place)?.into_iter().filter(|name| name != "." && name != "..") {
+            let path = std::path::Path::new(place).join(&name);
+            match fs::metadata(self.0.join(&path)) {
+                Ok(found) => entries.push(Entry { name, kind: if found.is_dir() { EntryKind::Directory } else { EntryKind::File } }),
+                // Gone since, or a link to nowhere.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(self.classify(&path.to_string_lossy(), &error)),
+            }
+        }
+        Ok(entries)
     }
 
     /// Names in a directory; none if it does not exist.

@@ -78,6 +78,24 @@ pub(crate) struct Listed {
     pub(crate) size: u64,
 }
 
+/// What lies directly in a directory, whatever its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    /// Its name.
+    pub(crate) name: String,
+    /// What it is.
+    pub(crate) kind: EntryKind,
+}
+
+/// What an [`Entry`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EntryKind {
+    /// A directory, or what object stores show as one.
+    Directory,
+    /// Anything else.
+    File,
+}
+
 /// Why a reading failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StoreError {
@@ -183,6 +201,14 @@ impl Store {
         match self {
             Self::Local(directory) => directory.list(folder),
             Self::Cloud(bucket) => bucket.list(folder),
+        }
+    }
+
+    /// What lies directly in a directory below this place, an empty path being the place itself; nothing if there is none.
+    pub(crate) fn entries(&self, place: &str) -> Result<Vec<Entry>, StoreError> {
+        match self {
+            Self::Local(directory) => directory.entries(place),
+            Self::Cloud(bucket) => bucket.entries(place),
         }
     }
 

@@ -89,6 +89,17 @@ pub(crate) fn storage_secrets() -> Option<BTreeMap<String, String>> {
 }
 
 impl Location {
+    /// The place at this path below.
+    pub(crate) fn below(&self, path: &str) -> Self {
+        match self {
+            Self::Directory(directory) => Self::Directory(directory.join(path)),
+            Self::Bucket(provider, bucket, prefix) => {
+                let parts: Vec<&str> = [prefix.as_str(), path].into_iter().filter(|part| !part.is_empty()).collect();
+                Self::Bucket(*provider, bucket.clone(), parts.join("/"))
+            }
+        }
+    }
+
     /// The store at this place. Nothing is asked of it yet.
     pub(crate) fn open(&self, secrets: Option<&BTreeMap<String, String>>) -> Result<Store, Finding> {
         match self {

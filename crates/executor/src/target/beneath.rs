@@ -47,6 +47,11 @@ impl Target {
         Ok(Self { root, dir: dir.to_owned(), resolves })
     }
 
+    /// A directory of this target, opened for reading, as a target of its own.
+    pub(super) fn below(&self, root: OwnedFd, path: &str) -> Self {
+        Self { root, dir: self.dir.join(path), resolves: self.resolves }
+    }
+
     pub(crate) fn root(&self) -> BorrowedFd<'_> {
         self.root.as_fd()
     }

@@ -2,6 +2,7 @@
 
 mod beneath;
 mod marker;
+mod place;
 mod wipe;
 
 use std::{cell::Cell, env, fs, path::Path, process::ExitCode};
@@ -20,7 +21,7 @@ pub(crate) use marker::{Claim, Tenure};
 /// Most bytes of a wipe's error: escaped at its worst, the report still fits a termination message.
 const MOST_TOLD: usize = 600;
 
-/// Arguments of `wipe`.
+/// Arguments of `wipe` and `prepare`.
 #[derive(clap::Args)]
 pub(crate) struct WipeArgs {
     /// Directory that an earlier restore wrote to.
@@ -69,6 +70,25 @@ pub(crate) fn wipe_command(args: &WipeArgs) -> ExitCode {
     if report.wiped { ExitCode::SUCCESS } else { ExitCode::from(2) }
 }
 
+/// Gets a target ready for a program that restores by itself: what an earlier run left goes, under its marker, and this run's
+/// marker is written. Parts of the same session keep what the others have restored.
+pub(crate) fn prepare_command(args: &WipeArgs) -> ExitCode {
+    let claim = Claim::from_env();
+    let outcome = Target::open(&args.target).and_then(|target| {
+        let tenure = target.admit(&claim, false)?;
+        target.prepare(&claim, &tenure, Others::Share, &|| ())
+    });
+    let Err(finding) = outcome else { return ExitCode::SUCCESS };
+    let line: String = format!("{}: {}: {}", finding.kind, finding.path, finding.detail).chars().take(1000).collect();
+    eprintln!("{line}");
+    if let Some(path) = &args.report
+        && let Err(error) = fs::write(path, &line)
+    {
+        eprintln!("the report cannot be written to {}: {error}", path.display());
+    }
+    ExitCode::from(2)
+}
+
 /// Wipes what this claim's marker covers; in a Job, only what its own session restored: a later run may have the target.
 fn wipe_own(target: &Target, claim: &Claim, tick: &dyn Fn()) -> Result<(), Finding> {
     let refused = |detail: String| Err(Finding { kind: Cause::TargetNotEmpty, path: target.shown(), detail });
@@ -83,6 +103,15 @@ fn wipe_own(target: &Target, claim: &Claim, tick: &dyn Fn()) -> Result<(), Findi
             )),
         },
     }
+}
+
+/// Whether other parts of the same session restore to the same target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Others {
+    /// It is this run's alone.
+    None,
+    /// They do: what they have restored stays.
+    Share,
 }
 
 impl Target {
@@ -107,9 +136,12 @@ impl Target {
     }
 
     /// Empties the target if it is ours, and writes the marker before anything else.
-    pub(crate) fn prepare(&self, claim: &Claim, tenure: &Tenure, tick: &(impl Fn() + Sync)) -> Result<(), Finding> {
-        if *tenure == Tenure::Ours {
-            wipe::wipe(self, tick)?;
+    pub(crate) fn prepare(&self, claim: &Claim, tenure: &Tenure, others: Others, tick: &(impl Fn() + Sync)) -> Result<(), Finding> {
+        let same_session = || !claim.session.is_empty() && marker::read(self).is_some_and(|owner| owner == *claim);
+        match (tenure, others) {
+            (Tenure::Ours, Others::Share) if same_session() => return Ok(()),
+            (Tenure::Ours, Others::Share | Others::None) => wipe::wipe(self, tick)?,
+            (Tenure::Free | Tenure::Foreign(_), Others::Share | Others::None) => {}
         }
         marker::write(self, claim)
     }

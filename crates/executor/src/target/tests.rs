@@ -8,6 +8,7 @@ use std::{
 use rustix::fs::{Mode, OFlags};
 
 use super::*;
+use crate::restore::Place;
 
 fn claim(uid: &str) -> Claim {
     Claim { claim: uid.to_owned(), session: "session".to_owned() }
@@ -44,7 +45,7 @@ fn by_hand_nothing_is_removed_unasked() {
     fs::write(dir.path().join("data"), "x").unwrap();
     assert_eq!(target.admit(&claim(""), false).unwrap_err().kind, Cause::TargetNotEmpty);
     let tenure = target.admit(&claim(""), true).unwrap();
-    target.prepare(&claim(""), &tenure, &|| ()).unwrap();
+    target.prepare(&claim(""), &tenure, Others::None, &|| ()).unwrap();
     assert!(!dir.path().join("data").exists() && dir.path().join(MARKER).exists());
 }
 
@@ -139,4 +140,57 @@ fn at_the_end_only_what_the_own_session_restored_is_wiped() {
     fs::write(dir.path().join("precious"), "x").unwrap();
     assert!(wipe_own(&target, &claim("a"), &|| ()).is_err());
     assert!(dir.path().join("precious").exists());
+}
+
+#[test]
+fn parts_of_one_session_keep_what_the_others_restored_and_nobody_elses() {
+    let place = |path: &str, entry: Option<&str>| Place {
+        directory: path.split('/').filter(|step| !step.is_empty()).map(|step| step.as_bytes().to_vec()).collect(),
+        entry: entry.map(|entry| entry.as_bytes().to_vec()),
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let part = |session: &str, path: &str, entry: Option<&str>| -> Result<(), Cause> {
+        let claim = Claim { claim: "a".to_owned(), session: session.to_owned() };
+        let target = Target::open(dir.path()).unwrap();
+        let tenure = target.admit(&claim, false).map_err(|finding| finding.kind)?;
+        target.prepare(&claim, &tenure, Others::Share, &|| ()).map_err(|finding| finding.kind)?;
+        let within = target.place(&place(path, entry)).map_err(|finding| finding.kind)?;
+        let file = within.at(entry.unwrap_or("file").as_bytes(), OFlags::WRONLY | OFlags::CREATE, Mode::RUSR).unwrap();
+        drop(file);
+        Ok(())
+    };
+    let there = || {
+        let mut found: Vec<String> = walk(dir.path(), "");
+        found.sort();
+        found.join(" ")
+    };
+    assert_eq!(part("one", "pod-0", None), Ok(()));
+    assert_eq!(part("one", "pod-1/2of2", None), Ok(()));
+    assert_eq!(part("one", "data", Some("a.sql")), Ok(()));
+    assert_eq!(part("one", "data", Some("b.sql")), Ok(()));
+    assert_eq!(there(), ".backproof.json data/a.sql data/b.sql pod-0/file pod-1/2of2/file");
+    // Where something lies already, nothing is put.
+    for (path, entry) in
+        [("pod-0", None), ("pod-1", None), ("", None), ("data", Some("a.sql")), ("pod-0/file", None), ("pod-0/file/x", None)]
+    {
+        assert_eq!(part("one", path, entry), Err(Cause::TargetNotEmpty), "{path} {entry:?}");
+    }
+    assert_eq!(part("one", ".backproof.json", None), Err(Cause::TargetNotEmpty));
+    assert_eq!(there(), ".backproof.json data/a.sql data/b.sql pod-0/file pod-1/2of2/file");
+    // The next session begins anew.
+    assert_eq!(part("two", "pod-0", None), Ok(()));
+    assert_eq!(there(), ".backproof.json pod-0/file");
+    // A link in the way leads nowhere.
+    symlink("/", dir.path().join("pod-9")).unwrap();
+    assert_eq!(part("two", "pod-9/x", None), Err(Cause::TargetNotEmpty));
+}
+
+/// Paths of all files below a directory.
+fn walk(dir: &Path, shown: &str) -> Vec<String> {
+    let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap());
+    let below = entries.flat_map(|entry| {
+        let name = format!("{shown}{}", entry.file_name().to_str().unwrap());
+        if entry.file_type().unwrap().is_dir() { walk(&entry.path(), &format!("{name}/")) } else { vec![name] }
+    });
+    below.collect()
 }

@@ -10,9 +10,13 @@ mod hostile;
 #[cfg(test)]
 mod keys;
 #[cfg(test)]
+mod layout;
+#[cfg(test)]
 mod object_store;
 #[cfg(test)]
 mod prune;
+#[cfg(test)]
+mod shared;
 #[cfg(test)]
 mod support;
 #[cfg(test)]

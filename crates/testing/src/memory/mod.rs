@@ -8,6 +8,7 @@
 mod answer;
 mod gate;
 pub mod kind;
+mod listen;
 mod merge;
 mod object;
 mod request;

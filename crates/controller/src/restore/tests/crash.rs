@@ -70,6 +70,14 @@ impl Server {
                     self.world.copied.insert(job.uid);
                     self.wrote()?;
                 }
+                Effect::Grant(job) => {
+                    self.world.granted.insert(job.metadata.uid.unwrap_or_default());
+                    self.wrote()?;
+                }
+                Effect::Revoke(job) => {
+                    self.world.revoked.insert(job.uid);
+                    self.wrote()?;
+                }
                 Effect::Start { job, .. } => {
                     let recorded = our_jobs(self.world.restore.status.as_ref().unwrap()).contains(job.uid.as_str());
                     assert!(recorded, "a Job is recorded before it is started");

@@ -76,6 +76,8 @@ pub(super) struct World {
     pub(super) neighbours: Vec<Pod>,
     pub(super) made: BTreeSet<String>,
     pub(super) copied: BTreeSet<String>,
+    pub(super) granted: BTreeSet<String>,
+    pub(super) revoked: BTreeSet<String>,
 }
 
 impl World {
@@ -148,6 +150,8 @@ spec:
             neighbours: Vec::new(),
             made: BTreeSet::new(),
             copied: BTreeSet::new(),
+            granted: BTreeSet::new(),
+            revoked: BTreeSet::new(),
         };
         world.pin();
         world
@@ -188,7 +192,7 @@ spec:
                 uid: job.metadata.uid.clone().unwrap(),
                 generation: 0,
             };
-            status.jobs.push(PinnedJob { component: planned.component, object, attempt: 1, started: true });
+            status.jobs.push(PinnedJob { component: planned.component, object, attempt: 1, started: true, ..PinnedJob::default() });
             self.jobs.push(job);
         }
         self.restore.status = Some(status);
@@ -214,6 +218,8 @@ spec:
             neighbours: Some(self.neighbours.clone()),
             made: self.made.clone(),
             copied: self.copied.clone(),
+            granted: self.granted.clone(),
+            revoked: self.revoked.clone(),
             refused: None,
         }
     }

@@ -2,6 +2,7 @@
 
 mod crash;
 mod facts;
+mod foreign;
 mod job;
 mod plan;
 mod reports;

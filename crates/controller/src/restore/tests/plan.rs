@@ -129,15 +129,15 @@ fn what_is_missing_or_was_changed_is_named() {
         (
             "foreign function",
             |w| w.inputs.functions[0].metadata.labels = None,
-            "ForeignFunctionNotAllowed: Addon backproof-pvc-addon: restore task \"logical-backup-restore\" runs Function backproof-pvc-restore, which is not Backproof's (it lacks the label backproof.dev/implements); use an Addon of Backproof's catalog",
+            "ForeignFunctionNotAllowed: Addon backproof-pvc-addon: restore task \"logical-backup-restore\" runs Function backproof-pvc-restore, which is not Backproof's (it lacks the label backproof.dev/implements); set the chart's value foreignFunctions.enabled to true, or use an Addon of Backproof's catalog",
         ),
         (
-            "foreign function, allowed",
+            "foreign function, allowed, and ours when it was pinned",
             |w| {
                 w.inputs.functions[0].metadata.labels = None;
                 w.config.foreign_functions = true;
             },
-            "ForeignFunctionNotAllowed: Addon backproof-pvc-addon: restore task \"logical-backup-restore\" runs Function backproof-pvc-restore, which is not Backproof's (it lacks the label backproof.dev/implements); although foreignFunctions.enabled is set, this version runs none of those yet: use an Addon of Backproof's catalog",
+            "VerifierChanged: Function backproof-pvc-restore lost the label backproof.dev/implements after the session had started; start another session",
         ),
         ("no image", |w| w.inputs.functions[0].spec.image.clear(), "TemplateInvalid: Function backproof-pvc-restore: spec.image is empty"),
     ];

@@ -20,6 +20,8 @@ pub(super) fn describe(effect: &Effect) -> String {
         }
         Effect::Remember { path, .. } => format!("remember {path}"),
         Effect::Delete(PinnedObject { uid, .. }) => format!("delete {uid}"),
+        Effect::Grant(job) => format!("grant {}", job.metadata.uid.clone().unwrap()),
+        Effect::Revoke(job) => format!("revoke {}", job.uid),
         Effect::Start { job, .. } => format!("start {}", job.uid),
     }
 }
@@ -344,6 +346,25 @@ fn findings_are_kept_short() {
     assert_eq!((findings.len(), findings[0].detail.chars().count()), (20, 301));
 }
 
+/// Several components have one target, and in the end it holds them all.
+#[test]
+fn each_of_several_components_has_a_directory_of_its_own() {
+    let env = |world: &World| -> Vec<String> {
+        let jobs = world.planned().unwrap().into_iter().map(|planned| serde_json::to_value(planned.job).unwrap());
+        let told = |job: Value| {
+            let env = job["spec"]["template"]["spec"]["containers"][0]["env"].as_array().unwrap().clone();
+            let landing = env.iter().filter(|variable| variable["name"].as_str().unwrap().starts_with("BACKPROOF_LANDING"));
+            landing
+                .map(|variable| format!("{}={}", variable["name"].as_str().unwrap(), variable["value"].as_str().unwrap()))
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
+        jobs.map(told).collect()
+    };
+    assert_eq!(env(&World::new()), [""]);
+    assert_eq!(env(&World::of_two()), ["BACKPROOF_LANDING_DIRECTORY=dump", "BACKPROOF_LANDING_DIRECTORY=pod"]);
+}
+
 /// A component of several restic snapshots: each has a Job and a report of its own, and only all of them are a proof.
 #[test]
 fn every_restic_snapshot_of_a_component_is_restored_and_proven() {
@@ -366,6 +387,7 @@ fn every_restic_snapshot_of_a_component_is_restored_and_proven() {
         let jobs: Vec<_> =
             world.planned().unwrap().into_iter().map(|planned| serde_json::to_value(planned.job).unwrap().to_string()).collect();
         assert!(jobs[0].contains(POD_ID) && !jobs[0].contains(&other) && jobs[1].contains(&other));
+        assert!(jobs.iter().all(|job| job.contains(r#"{"name":"BACKPROOF_LANDING_FULL_PATH","value":"true"}"#)), "{jobs:?}");
         let mut world = world.started();
         for (part, id, (code, outcome, cause)) in [("pod-1of2", POD_ID, (0, "Verified", None)), ("pod-2of2", other.as_str(), second)] {
             world.finish(part, if code == 0 { "Complete" } else { "Failed" }, "x");

@@ -103,6 +103,29 @@ fn a_closed_restore_counts_even_after_the_deadline() {
     assert_eq!(world.run(None).end(), "Succeeded Verified -");
 }
 
+/// Of a Function that is not ours its own word is all there is, and it must be told as such.
+#[test]
+fn what_a_foreign_function_reports_is_told_as_its_word() {
+    let foreign = |evidence: &str| {
+        let mut world = World::new();
+        world.settings.foreign_functions = true;
+        world.references.function.as_mut().unwrap().metadata.labels = None;
+        let before = GREEN.split("evidence:").next().unwrap();
+        world.answer = Some(format!("{before}{evidence}").leak());
+        world.run(None)
+    };
+    let told = foreign("evidence: {source: Reported, restored: {files: 3}}");
+    assert_eq!(told.end(), "Succeeded Verified -");
+    assert!(told.status().message.contains("that is its word, as Backproof has read nothing back"), "{}", told.status().message);
+    let ours = "evidence: {source: Executor, restored: {files: 3}, readBack: {files: 3}, resticIds: [r1]}";
+    for evidence in [ours, "evidence: {restored: {files: 3}}", ""] {
+        assert_eq!(foreign(evidence).end(), "Failed Inconclusive ReadBackIncomplete", "{evidence}");
+    }
+    let mut world = World::new();
+    world.answer = Some(GREEN.replace("source: Executor", "source: Reported").leak());
+    assert_eq!(world.run(None).end(), "Failed Inconclusive ReadBackIncomplete", "ours does not report by word alone");
+}
+
 #[test]
 fn what_others_do_to_the_restore_session() {
     let with = |change: fn(&mut World)| {

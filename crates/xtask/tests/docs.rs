@@ -71,7 +71,9 @@ fn normal(path: &Path) -> PathBuf {
     let mut normal = PathBuf::new();
     for part in path.components() {
         match part {
-            std::path::Component::ParentDir => drop(normal.pop()),
+            std::path::Component::ParentDir => {
+                normal.pop();
+            }
             std::path::Component::Normal(name) => normal.push(name),
             std::path::Component::CurDir | std::path::Component::RootDir | std::path::Component::Prefix(_) => {}
         }

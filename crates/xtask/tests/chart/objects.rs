@@ -217,7 +217,7 @@ fn network_policies_narrowed_and_for_jobs() {
         ("backproof-discovery", backproof_api::labels::COMPONENT_DISCOVERY, json!([dns, api_server, storage])),
     ] {
         let selector = json!({"matchLabels": {
-            backproof_api::labels::MANAGED_BY: backproof_api::labels::MANAGED_BY_VALUE, backproof_api::labels::COMPONENT: component,
+            (backproof_api::labels::MANAGED_BY): backproof_api::labels::MANAGED_BY_VALUE, (backproof_api::labels::COMPONENT): component,
         }});
         assert_eq!(spec(name), json!({"podSelector": selector, "policyTypes": ["Ingress", "Egress"], "ingress": [], "egress": egress}));
     }

@@ -45,7 +45,7 @@ fn agree(count: usize, seed: u64) -> (usize, usize) {
 #[test]
 fn what_admission_refuses_never_restores() {
     let (refused, restored) = agree(1000, 2026);
-    assert!(refused > 200 && restored > 100, "{refused} refused, {restored} restored");
+    assert!(refused > 200 && restored > 60, "{refused} refused, {restored} restored");
 }
 
 #[test]

@@ -105,13 +105,3 @@ fn cert_manager_keeps_the_certificate_where_it_is_asked_to() -> Result<()> {
     ensure!(*issuer == json!({"group": "cert-manager.io", "kind": "ClusterIssuer", "name": "company"}), "{issuer}");
     Ok(())
 }
-
-#[test]
-fn several_replicas_are_drained_one_by_one() -> Result<()> {
-    let name = "PodDisruptionBudget backproof-webhook";
-    ensure!(!webhook_with(&["webhook.replicas=1"])?.contains_key(name), "one replica could never be drained");
-    let objects = webhook_with(&["webhook.replicas=2"])?;
-    let budget = &objects[name]["spec"];
-    ensure!(budget["maxUnavailable"] == 1, "{budget}");
-    Ok(())
-}

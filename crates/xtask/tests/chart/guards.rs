@@ -21,6 +21,8 @@ fn each_unsafe_combination_is_refused_by_name() {
         ("controller: {extraArgs: [--unsafe-namespaces=a]}", "controller.extraArgs sets --unsafe-namespaces"),
         ("controller: {extraArgs: [--allow-cross-namespace=a=b]}", "use crossNamespace"),
         ("controller: {extraArgs: [--foreign-functions]}", "use foreignFunctions.enabled"),
+        ("controller: {extraArgs: [--trust-reported-success]}", "use foreignFunctions.trustReportedSuccess"),
+        ("webhook: {extraArgs: [--certificate-dir=/tmp]}", "use webhook.certManager"),
         ("webhook: {extraArgs: [--workers=1, --secret=other]}", "webhook.extraArgs sets --secret"),
         ("monitoring: {podMonitor: {enabled: true}, serviceMonitor: {enabled: true}}", "every figure would be counted twice"),
         ("networkPolicy: {jobs: {namespaces: [backproof-system]}}", "networkPolicy.jobs.namespaces names backproof-system"),

@@ -53,6 +53,9 @@ fn what_each_value_adds() {
     let default: BTreeSet<String> = list(&objects("")).into_iter().collect();
     let added: Vec<_> = list(&objects(EVERYTHING)).into_iter().filter(|line| !default.contains(line)).collect();
     let expected = [
+        "ClusterRole backproof-controller-foreign",
+        "ClusterRole backproof-foreign",
+        "ClusterRoleBinding backproof-controller-foreign",
         "ConfigMap backproof-system/backproof-dashboard",
         "NetworkPolicy verify/backproof-discovery",
         "NetworkPolicy verify/backproof-restore",

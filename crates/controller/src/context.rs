@@ -10,6 +10,7 @@ use prometheus_client::registry::Registry;
 
 use crate::{
     Clock, Config, Error,
+    again::patient,
     events::Events,
     leader::{Leading, OnlyWhileLeading},
     metrics::Metrics,
@@ -106,7 +107,7 @@ impl Context {
         let unbound = Client::try_from(settings.clone()).map_err(connect)?;
         let leading = Leading::default();
         let client = ClientBuilder::try_from(settings).map_err(connect)?.with_layer(&OnlyWhileLeading(leading.clone())).build();
-        Ok(Self::new(client, unbound, leading, config))
+        Ok(Self::new(patient(client), unbound, leading, config))
     }
 
     /// A context around its clients.

@@ -6,6 +6,7 @@
 // Whole objects as JSON literals in tests.
 #![cfg_attr(test, recursion_limit = "256")]
 
+mod again;
 mod cache;
 pub mod clock;
 pub mod config;

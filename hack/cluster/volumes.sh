@@ -57,7 +57,12 @@ serve_claims() {
       [[ $provisioner == "$PROVISIONER" && $node == "$NODE_NAME" && -z $volume ]] || continue
       [[ $mode == Filesystem ]] || { say "$namespace/$claim asks for volumeMode $mode; only Filesystem can be had"; continue; }
       [[ -d $VOLUMES/pvc-$uid ]] && continue
-      make_volume "$namespace" "$claim" "$uid" "$class" "$size" "$modes" || rmdir "$VOLUMES/pvc-$uid"
+      # An API server that is killed may have made the volume and not said so: its directory must stay.
+      for _ in {1..120}; do
+        make_volume "$namespace" "$claim" "$uid" "$class" "$size" "$modes" && break
+        kubectl get persistentvolume "pvc-$uid" >/dev/null && break
+        sleep 1
+      done
     done
 }
 

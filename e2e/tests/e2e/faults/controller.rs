@@ -73,6 +73,9 @@ impl Stage {
 
 impl Drop for Stage {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the controller said last:\n{}", self.said());
+        }
         scale(&self.system, 1);
     }
 }

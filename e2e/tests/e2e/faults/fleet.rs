@@ -1,6 +1,6 @@
 //! Sessions of every verdict beside each other, and what must be true of them after any fault.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use backproof_e2e::samples;
 use serde_json::json;
@@ -95,19 +95,23 @@ impl Fleet {
     }
 }
 
-/// How many pods the Job controller made for each session, by its own account; a Job that was made again without having
-/// started has none.
+/// How many pods were made for each session: those that are there, and those the Job controller has told of, as an event may be
+/// lost with the API server and a pod deleted. A Job that was made again without having started has none.
 pub(crate) fn pods_made(fixture: &Fixture) -> BTreeMap<String, u64> {
-    let events = fixture.kubectl.list("events", &["--field-selector", "involvedObject.kind=Job,reason=SuccessfulCreate"]).unwrap();
-    let mut made = BTreeMap::new();
-    for event in &events {
-        let job = text(event, "/involvedObject/name");
+    let told = fixture.kubectl.list("events", &["--field-selector", "involvedObject.kind=Job,reason=SuccessfulCreate"]).unwrap();
+    let told = told
+        .iter()
+        .filter_map(|event| Some((text(event, "/involvedObject/name"), text(event, "/message").strip_prefix("Created pod: ")?.to_owned())));
+    let there = fixture.kubectl.list("pods", &["-l", "backproof.dev/session-uid"]).unwrap();
+    let there = there.iter().map(|pod| (text(pod, "/metadata/ownerReferences/0/name"), text(pod, "/metadata/name")));
+    let mut made: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (job, pod) in told.chain(there) {
         // NAME-pod-UID
         if let Some((session, _)) = job.rsplit_once("-pod-") {
-            *made.entry(session.to_owned()).or_default() += event["count"].as_u64().unwrap_or(1);
+            made.entry(session.to_owned()).or_default().insert(pod);
         }
     }
-    made
+    made.into_iter().map(|(session, pods)| (session, pods.len() as u64)).collect()
 }
 
 /// How often each session tells each reason.

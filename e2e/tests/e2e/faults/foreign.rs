@@ -65,15 +65,16 @@ fn objects_that_cannot_be_read_do_not_keep_the_others() {
             "spec": ["nonsense"],
             "status": ["nonsense"],
         });
+        let mut said = String::new();
         let made = wait::quietly(&format!("a malformed {kind}"), LIMIT, || {
             // The new schema takes a moment to be served; admission looks at some kinds and cannot read them either.
             let output = fixture.kubectl.output(&["create", "--validate=false", "-f", "-"], Some(&manifest.to_string()))?;
-            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            said = String::from_utf8_lossy(&output.stderr).into_owned();
             let refused = said.contains("admission webhook");
             Ok((output.status.success() || refused).then_some(!refused))
         });
         drop(opened);
-        println!("{kind}: {}", if made.unwrap() { "stored" } else { "refused by admission" });
+        println!("{kind}: {}", if made.unwrap_or_else(|error| panic!("{error}: {said}")) { "stored" } else { "refused by admission" });
     }
     // What is there at the start of a watch is read in another way than what comes later.
     for start in ["running", "started-again"] {

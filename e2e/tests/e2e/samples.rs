@@ -23,10 +23,12 @@ fn every_sample_is_accepted_by_the_api_server() {
         let said = apply(&fixture, path);
         assert!(!said.is_empty(), "{}: holds no object", path.display());
     }
-    // GitOps tools apply them again and again: nothing of theirs may have been changed meanwhile.
+    // GitOps tools apply them again and again: nothing of theirs may have been changed meanwhile. (kubectl calls a Secret with
+    // stringData configured each time, as the API server keeps none.)
     for path in &samples {
         let said = apply(&fixture, path);
-        assert!(said.lines().all(|line| line.ends_with(" unchanged")), "{}: applied again:\n{said}", path.display());
+        let changed: Vec<&str> = said.lines().filter(|line| !line.ends_with(" unchanged") && !line.starts_with("secret/")).collect();
+        assert!(changed.is_empty(), "{}: applied again: {changed:#?}", path.display());
     }
 }
 

@@ -10,7 +10,7 @@ use super::{
     tell,
 };
 
-/// Fewest distinct states of the default run; about a minute on two cores.
+/// Fewest distinct states of the default run.
 const STATES: usize = 100_000;
 
 fn number(variable: &str, default: usize) -> usize {

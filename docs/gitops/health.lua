@@ -21,11 +21,22 @@ if status.cause ~= nil and status.cause ~= "" then
   health.message = status.cause .. ": " .. health.message
 end
 
+-- CRDs without Backproof's own fields have no verdict, but the same word as the reason of Ready.
+local verdict = status.verdict
+if verdict == nil and status.conditions ~= nil then
+  for _, condition in ipairs(status.conditions) do
+    if condition.type == "Ready" then
+      verdict = condition.reason
+      health.message = condition.message or health.message
+    end
+  end
+end
+
 if status.phase == "Succeeded" or status.phase == "Skipped" then
   health.status = "Healthy"
 elseif status.phase == "Failed" then
   local owed = obj.spec ~= nil and obj.spec.retryLeft ~= nil and obj.spec.retryLeft > 0 and status.retried == nil
-  if status.verdict == "Inconclusive" and owed then
+  if verdict == "Inconclusive" and owed then
     health.message = health.message .. " (it will be repeated)"
   else
     health.status = "Degraded"

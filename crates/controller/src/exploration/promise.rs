@@ -27,7 +27,7 @@ pub(super) fn of_changes(world: &mut World, changes: &[Change]) -> Vec<String> {
             "BackupVerificationSession" => {
                 if let (Some(before), None, By::Client) = (&change.before, &change.after, change.by) {
                     let of_it = |(_, object): (&Arc<Key>, &Arc<Object>)| object.label(labels::SESSION_UID) == before.uid();
-                    if store.all("Job").any(of_it) || store.all("Pod").any(of_it) {
+                    if ["RestoreSession", "Job", "Pod"].into_iter().any(|kind| store.all(kind).any(of_it)) {
                         truth.let_go.insert(before.uid().to_owned());
                     }
                 }

@@ -30,7 +30,7 @@ const ONCE_BROKEN: &[(&str, &str, &str)] = &[
          restore:two session:two!refuse!4!409",
     ),
     (
-        "the lock of a session that was let go, as the clock had jumped, is there when nobody wants the target; a start removes it",
+        "the lock of a session that was let go, as the clock had jumped, stayed when nobody wanted the target; it is swept",
         "two",
         "session:one session:two outside:delete-session:one jump:7200",
     ),

@@ -136,8 +136,8 @@ fn left(engine: &Engine, world: &World) -> Vec<String> {
     let lives = |uid: &str| world.store.all("BackupVerificationSession").any(|(_, session)| session.uid() == uid);
     let forged = |object: &Object| world.truth.forged.contains(object.uid()) || object.label("foreign") == "true";
     let mut broken = Vec::new();
-    // Who had to be let go while something of it was left keeps its lock, until somebody wants the target or the controller
-    // starts again.
+    // Who had to be let go while something of it was left keeps its lock until locks are swept. That goes by the clock, beside
+    // the reconcilers; here it comes with a start.
     let kept = |object: &Object| world.truth.let_go.contains(object.text_at("/spec/holderIdentity"));
     let swept = || engine.step(world, &Choice::Restart).is_some_and(|next| next.world.store.all("Lease").next().is_none());
     if world.stuck.is_empty() {

@@ -78,7 +78,7 @@ pub(super) struct Truth {
     pub(super) sessions: BTreeMap<String, (String, i64)>,
     /// The session that a retry goes back to, both by UID.
     pub(super) origins: BTreeMap<String, String>,
-    /// Sessions that lost their finalizer while Jobs or pods of theirs were there, by UID.
+    /// Sessions that lost their finalizer while a RestoreSession, Job or pod of theirs was there, by UID.
     pub(super) let_go: BTreeSet<String>,
     /// Objects that strangers made.
     pub(super) forged: BTreeSet<String>,

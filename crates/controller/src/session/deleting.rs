@@ -33,7 +33,8 @@ pub(super) fn decide(observed: &Observed, run: Option<&PinnedRun>, now: Timestam
         effects.push(Effect::DropFinalizer);
         return Decision { effects, ..Decision::rest() };
     }
-    let left = remains.jobs.iter().chain(&remains.pods).chain(&remains.forbidden).cloned().collect::<Vec<_>>().join(", ");
+    let own = restore.as_ref().map(|_| format!("RestoreSession {}", observed.session.name_any()));
+    let left = remains.jobs.iter().chain(&remains.pods).chain(&remains.forbidden).chain(&own).cloned().collect::<Vec<_>>().join(", ");
     let patience = if remains.forbidden.is_some() { RIGHT_PATIENCE } else { POD_PATIENCE };
     if age > patience {
         let message = format!(

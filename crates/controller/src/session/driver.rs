@@ -16,6 +16,7 @@ use kube::{
         reflector::{ObjectRef, Store},
     },
 };
+use tokio::sync::Notify;
 
 use super::{
     decide::{SLOW, decide},
@@ -63,6 +64,8 @@ pub(super) struct Memory {
     pub(super) held_off: Waiting<(String, String)>,
     /// How many run at once.
     pub(super) slots: Slots,
+    /// Told when a session went and its lock stayed.
+    pub(super) lock_left: Notify,
     nudges: UnboundedSender<ObjectRef<Watched>>,
 }
 
@@ -166,6 +169,7 @@ impl Memory {
             failures: Mutex::default(),
             held_off: Mutex::default(),
             slots,
+            lock_left: Notify::new(),
             nudges,
         }
     }
@@ -242,11 +246,13 @@ impl Memory {
         lock(&self.failures).remove(session_uid);
     }
 
-    /// Forgets a session.
+    /// Forgets a session. A lock that it did not give back is looked for later.
     pub(super) fn forget(&self, session_uid: &str) {
         self.went_well(session_uid);
         self.leaves(session_uid);
-        lock(&self.held).remove(session_uid);
+        if lock(&self.held).remove(session_uid).is_some() {
+            self.lock_left.notify_one();
+        }
         lock(&self.told).retain(|(uid, _)| uid != session_uid);
     }
 }
@@ -259,6 +265,19 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_lock_that_was_not_given_back_is_looked_for() {
+        let memory = Memory::new(futures::channel::mpsc::unbounded().0, Slots::new(0));
+        let told = || futures::FutureExt::now_or_never(memory.lock_left.notified()).is_some();
+        memory.took("u-1", "target-1");
+        memory.gave_back("u-1", "target-1");
+        memory.forget("u-1");
+        assert!(!told());
+        memory.took("u-1", "target-1");
+        memory.forget("u-1");
+        assert!(told());
+    }
 
     #[test]
     fn waits_grow_up_to_a_slow_look() {

@@ -1,6 +1,6 @@
 //! The lock on a session's target: taken, asked after, given back.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use backproof_api::BackupVerificationSession;
 use jiff::Timestamp;
@@ -17,6 +17,10 @@ use crate::{
     Error,
     lease::{self, Held, Holder, Lock},
 };
+
+/// How soon locks are looked through after a session went without giving its lock back, and how often from then on.
+const FIRST_SWEEP: Duration = Duration::from_secs(60);
+const SWEEP: Duration = Duration::from_secs(600);
 
 impl Driver {
     /// Tries to take the lock on the target.
@@ -106,14 +110,31 @@ impl Driver {
         }
     }
 
-    /// Once after the start: finished sessions that still hold a lock are looked at again, locks without a session are removed.
-    pub(super) async fn sweep(self: &Arc<Self>) {
-        if let Err(error) = self.swept(self.context.clock.now()).await {
-            tracing::warn!(error = error.chain(), "cannot look through the target locks; whoever waits for one looks by itself");
+    /// Keeps locks from staying behind: looks through them after the start, and from when a session went without giving its lock
+    /// back until none is left without a session.
+    pub(super) async fn keep_swept(self: &Arc<Self>) {
+        loop {
+            if self.sweep().await {
+                tokio::time::sleep(SWEEP).await;
+            } else {
+                self.memory.lock_left.notified().await;
+                tokio::time::sleep(FIRST_SWEEP).await;
+            }
         }
     }
 
-    async fn swept(&self, now: Timestamp) -> Result<(), Error> {
+    /// Finished sessions that still hold a lock are looked at again, locks without a session are removed. Returns whether to look
+    /// again later.
+    pub(super) async fn sweep(self: &Arc<Self>) -> bool {
+        self.swept(self.context.clock.now()).await.unwrap_or_else(|error| {
+            tracing::warn!(error = error.chain(), "cannot look through the target locks; whoever waits for one looks by itself");
+            true
+        })
+    }
+
+    /// Whether a lock without a session had to stay, as its pods may still run.
+    async fn swept(&self, now: Timestamp) -> Result<bool, Error> {
+        let mut stays = false;
         for (lease, holder) in lease::list(&self.context).await? {
             self.memory.nudge(ObjectRef::new(&holder.name).within(&holder.namespace));
             let known = self.sessions.find(|session| session.uid().as_deref() == Some(holder.uid.as_str())).is_some();
@@ -124,9 +145,11 @@ impl Driver {
                 && self.busy(&held, &holder.namespace, now).await?.is_empty()
             {
                 lease::evict(&self.context, &held).await?;
+            } else {
+                stays = true;
             }
         }
-        Ok(())
+        Ok(stays)
     }
 }
 

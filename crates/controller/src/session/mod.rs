@@ -141,8 +141,10 @@ pub async fn run(context: Arc<Context>, shutdown: Shutdown) -> Result<(), Error>
         // An error means that the watch has ended, which ends this part by itself.
         filled.await;
         context.ready.set(Part::Session);
-        driver.sweep().await;
-        shutdown.requested().await;
+        tokio::select! {
+            () = driver.keep_swept() => {}
+            () = shutdown.requested() => {}
+        }
         Ok(())
     };
     let work = async {

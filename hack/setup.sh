@@ -18,6 +18,7 @@ ip iproute2
 nsenter util-linux
 sysctl procps
 restic restic
+/usr/lib/postgresql/15/bin/postgres postgresql-15
 node nodejs
 npm npm
 /usr/bin/time time
@@ -38,8 +39,17 @@ missing_packages() {
   if [[ -e /usr/bin/busybox ]] && ldd /usr/bin/busybox >/dev/null 2>&1; then printf 'busybox-static\n'; fi
 }
 
+# Debian's PostgreSQL makes a cluster and starts it as it is installed, unless it finds this. The tests start their own.
+no_postgres_cluster() {
+  local settings=/etc/postgresql-common/createcluster.conf
+  [[ " $* " == *" postgresql-15 "* && ! -e $settings ]] || return 0
+  mkdir -p "${settings%/*}"
+  printf 'create_main_cluster = false\n' >"$settings"
+}
+
 install_packages() {
-  export DEBIAN_FRONTEND=noninteractive
+  export DEBIAN_FRONTEND=noninteractive UCF_FORCE_CONFFOLD=1
+  no_postgres_cluster "$@"
   apt-get update -q
   apt-get install -q -y --no-install-recommends "$@"
 }

@@ -78,6 +78,18 @@ causes! {
         EmptySnapshot,
         /// The Snapshot names no component: there is nothing that could be restored.
         NoComponents,
+        /// The database server rejects the dump; the message has its own words.
+        DumpRejected,
+        /// The dump ends before its end: its own end mark is missing, or it stops within a statement or a table's rows.
+        DumpTruncated,
+        /// The dump makes nothing: it is empty, or the database holds no object after it, and the verifier does not set `allowEmpty`.
+        DumpEmpty,
+        /// What the target holds was not put there by this run: nothing was restored over what an earlier run left.
+        TargetStale,
+        /// A database, schema, table, collection or index of the query is not in what was restored.
+        ObjectMissing,
+        /// A count of the query is not as it must be.
+        CountMismatch,
     }
     Finding {
         /// One key file is damaged; another one opens the repository.
@@ -128,6 +140,18 @@ causes! {
         TargetIsSource,
         /// This kind of target cannot be restored to.
         TargetNotSupported,
+        /// The target lacks what a dump does not bring: a role, a tablespace, an extension, a newer version.
+        TargetNotPrepared,
+        /// The database server did not answer, or stopped answering.
+        EngineUnavailable,
+        /// The database server refuses the credentials, or they lack a right.
+        EngineCredentialsRefused,
+        /// The database server's own client is missing, or ended without saying what is wrong with the dump.
+        EngineClientFailed,
+        /// This executor was built without that engine.
+        EngineNotSupported,
+        /// The dump is of a form that this executor cannot restore and prove.
+        DumpNotSupported,
         /// Not everything that was restored was read back.
         ReadBackIncomplete,
         /// The Job's container ended without a readable report.

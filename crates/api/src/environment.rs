@@ -5,6 +5,8 @@
 pub const ENCRYPTION_DIR: &str = "BACKPROOF_ENCRYPTION_DIR";
 /// Directory in which the Secret with the storage's credentials is mounted.
 pub const STORAGE_DIR: &str = "BACKPROOF_STORAGE_DIR";
+/// Directory in which the Secret with a database server's password (key `password`) is mounted.
+pub const CONNECTION_DIR: &str = "BACKPROOF_CONNECTION_DIR";
 /// Where a part of a run lands in a target that it shares with the others: a directory below the target's root, or nothing for that
 /// root. Whoever is told this wipes nothing that an earlier part of the same session restored.
 pub const LANDING_DIRECTORY: &str = "BACKPROOF_LANDING_DIRECTORY";

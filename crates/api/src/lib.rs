@@ -13,6 +13,7 @@ pub mod kinds;
 pub mod labels;
 pub mod names;
 pub mod phase;
+pub mod query;
 pub mod rbac;
 pub mod report;
 pub mod run;

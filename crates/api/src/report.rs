@@ -52,6 +52,15 @@ pub struct Report {
     /// What was read again from the target and found equal.
     #[serde(default)]
     pub read_back: Counts,
+    /// The database that was restored to or asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub database: Option<DatabaseFacts>,
+    /// Each check of the query with what was expected and what there is; shortened to fit a termination message.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<CheckFact>,
+    /// How many checks there were before the list was shortened.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub checks_total: u64,
     /// What was found, worst first; shortened to fit a termination message.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<Finding>,
@@ -126,6 +135,62 @@ impl Counts {
             bytes: self.bytes.saturating_add(other.bytes),
         }
     }
+}
+
+/// A database server, and what was done with it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct DatabaseFacts {
+    /// Which engine: a key of `spec.query`.
+    pub engine: String,
+    /// Version of the server, as it says itself.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub server: String,
+    /// The database that was restored to.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub database: String,
+    /// The nonce of the run that restored it, as it stands in the database's marker.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub run: String,
+    /// How many objects (tables, routines, types, ...) the restore made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub objects: Option<u64>,
+    /// The program that took the dump.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client: Option<ClientFacts>,
+}
+
+/// How a database server's own client ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ClientFacts {
+    /// Its exit status; absent if it was ended by a signal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exit_status: Option<i32>,
+    /// The last of what it wrote to standard error.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub error_output: String,
+}
+
+/// One check of a query, and what came of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct CheckFact {
+    /// Where it is written, such as `spec.query.postgres[0]`.
+    pub at: String,
+    /// What it is about.
+    pub object: String,
+    /// What must be.
+    pub expected: String,
+    /// What is.
+    pub actual: String,
+    /// Whether that is as it must be; absent if it is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub holds: Option<bool>,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// One thing that was found.
@@ -251,9 +316,9 @@ pub struct DiscoveryRecord {
 }
 
 impl Report {
-    /// The report as JSON of at most `limit` bytes: findings are dropped from the end, then texts are cut ever shorter; what
-    /// remains is always a whole document that keeps outcome, cause and what makes it believable. `findingsTotal` tells that
-    /// the list was shortened.
+    /// The report as JSON of at most `limit` bytes: checks that hold are dropped first, then findings and other checks from the
+    /// end, then texts are cut ever shorter; what remains is always a whole document that keeps outcome, cause and what makes it
+    /// believable. `checksTotal` and `findingsTotal` tell that lists were shortened.
     pub fn to_json(&self, limit: usize) -> String {
         let mut short = self.clone();
         let mut most = 512;
@@ -262,11 +327,20 @@ impl Report {
             if text.len() <= limit || most == 0 {
                 return text;
             }
-            if short.findings.pop().is_none() {
+            if !short.drop_one() {
                 short.cut(most);
                 most /= 2;
             }
         }
+    }
+
+    /// Drops the least telling entry of the lists.
+    fn drop_one(&mut self) -> bool {
+        if let Some(at) = self.checks.iter().rposition(|check| check.holds == Some(true)) {
+            self.checks.remove(at);
+            return true;
+        }
+        if self.findings.len() >= self.checks.len() { self.findings.pop().is_some() } else { self.checks.pop().is_some() }
     }
 
     /// Cuts every text that comes from a repository, as whoever wrote that may have made it as long as they liked; and what
@@ -284,6 +358,11 @@ impl Report {
         if let Some(RepositoryFacts { id, version: _, keys, password_fingerprint: _ }) = &mut self.repository {
             cut(id, most.max(ID));
             keys.truncate(most / 8);
+        }
+        if let Some(DatabaseFacts { engine: _, server, database, run: _, objects: _, client }) = &mut self.database {
+            for text in [server, database].into_iter().chain(client.as_mut().map(|client| &mut client.error_output)) {
+                cut(text, most);
+            }
         }
     }
 }
@@ -328,6 +407,9 @@ mod tests {
             repository: None,
             restored: Counts { files: 1, directories: 2, bytes: 3 },
             read_back: Counts::default(),
+            database: None,
+            checks: Vec::new(),
+            checks_total: 0,
             findings: Vec::new(),
             findings_total: 0,
             executor: "0".into(),
@@ -393,6 +475,28 @@ mod tests {
             assert!(json.len() <= TERMINATION_MESSAGE_LIMIT, "{text:?}: {}", json.len());
             assert_eq!(serde_json::from_str::<DiscoveryReport>(&json).unwrap().cause, listing.cause, "{text:?}");
         }
+    }
+
+    #[test]
+    fn checks_that_fail_are_told_longer_than_those_that_hold() {
+        let mut long = report();
+        let check = |at: usize| CheckFact {
+            at: format!("spec.query.postgres[{at}]"),
+            object: "x".repeat(100),
+            holds: Some(!at.is_multiple_of(50)),
+            ..CheckFact::default()
+        };
+        long.checks = (0..500).map(check).collect();
+        long.checks_total = 500;
+        long.database = Some(DatabaseFacts {
+            client: Some(ClientFacts { exit_status: Some(3), error_output: "e".repeat(3000) }),
+            ..DatabaseFacts::default()
+        });
+        let text = long.to_json(TERMINATION_MESSAGE_LIMIT);
+        assert!(text.len() <= TERMINATION_MESSAGE_LIMIT);
+        let read: Report = serde_json::from_str(&text).unwrap();
+        assert!(!read.checks.is_empty() && read.checks.iter().all(|check| check.holds == Some(false)), "{:?}", read.checks);
+        assert_eq!(read.checks_total, 500);
     }
 
     #[test]

@@ -3,11 +3,15 @@
 //! Invariant: nothing here, or below, can write to a repository. The store type has no method that does.
 
 mod discover;
+#[cfg(feature = "postgres")]
+mod dump;
+mod engine;
 mod repo;
 mod restore;
 mod store;
 mod target;
 mod trigger;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -31,6 +35,11 @@ struct Cli {
 enum Command {
     /// Restore a restic snapshot into an empty directory and prove it by reading it back.
     Restore(restore::Args),
+    /// Stream a dump out of a restic snapshot into an empty database, and prove that what is there came from it.
+    #[cfg(feature = "postgres")]
+    RestoreDump(dump::Args),
+    /// Ask a restored database what a BackupVerifier's query asks.
+    Verify(verify::Args),
     /// Remove what an earlier restore left in a target, under that restore's marker only.
     Wipe(target::WipeArgs),
     /// Get a target ready for a program that restores by itself.
@@ -53,6 +62,9 @@ fn main() -> ExitCode {
     };
     match cli.command {
         Command::Restore(args) => restore::run(args),
+        #[cfg(feature = "postgres")]
+        Command::RestoreDump(args) => dump::run(&args),
+        Command::Verify(args) => verify::run(&args),
         Command::Wipe(args) => target::wipe_command(&args),
         Command::Prepare(args) => target::prepare_command(&args),
         Command::Trigger(args) => trigger::run(args),

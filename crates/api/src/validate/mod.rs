@@ -33,6 +33,7 @@ pub use deletion::{DeletionFacts, deletion};
 pub use invoker::{Invoker, InvokerSession, RepositoryEntry};
 pub use others::{addon, function, repository, repository_update, restore_session, snapshot};
 pub use pods::{pod_settings, unsafe_container, unsafe_settings};
+pub(crate) use query::query_refusals;
 pub use references::{VerifierFacts, verifier_references};
 pub use rule::{Effect, Rule};
 pub use session::{LATEST, SessionFacts, session, session_update, wants_newest};

@@ -16,11 +16,23 @@ mod write;
 
 use std::{path::PathBuf, process::ExitCode, sync::Arc};
 
+#[cfg(feature = "postgres")]
+pub(crate) use fetch::{Effort, Got, Piece, Stop, describe, fetch};
 pub(crate) use findings::Findings;
 pub(crate) use landing::Place;
+#[cfg(feature = "postgres")]
+pub(crate) use locate::{Missing, ROUNDS, give_up, note_unneeded, pack_path, settle};
+#[cfg(feature = "postgres")]
+pub(crate) use plan::{Kind, Plan};
+#[cfg(feature = "postgres")]
+pub(crate) use progress::Step;
 use readback::ReadBack;
-use reporting::{Destination, Run};
+pub(crate) use reporting::{Destination, Run, watch};
 pub(crate) use steps::passwords;
+#[cfg(feature = "postgres")]
+pub(crate) use steps::{compare_sizes, find_blobs, opened, pinned, probe};
+#[cfg(feature = "postgres")]
+pub(crate) use tree::Walk;
 
 use crate::{BAD_USAGE, store::Location};
 
@@ -74,7 +86,7 @@ pub(crate) fn run(args: Args) -> ExitCode {
         }
     };
     let run = Arc::new(Run::new(Destination::from(args.report.as_str())));
-    if let Err(error) = reporting::watch(&run) {
+    if let Err(error) = watch(&run) {
         run.findings.add(backproof_api::Cause::Internal, "", &format!("signals cannot be watched: {error}"));
         return run.finish();
     }

@@ -14,7 +14,7 @@ use std::{
 
 use backproof_api::{
     Cause, Verdict,
-    report::{Counts, Finding, Identity, Report, RepositoryFacts, SnapshotFacts, TERMINATION_MESSAGE_LIMIT},
+    report::{CheckFact, Counts, DatabaseFacts, Finding, Identity, Report, RepositoryFacts, SnapshotFacts, TERMINATION_MESSAGE_LIMIT},
 };
 
 use super::{Findings, findings::Judgement, progress::Progress};
@@ -48,6 +48,8 @@ pub(crate) struct Facts {
     pub(crate) repository: Option<RepositoryFacts>,
     pub(crate) restored: Counts,
     pub(crate) read_back: Counts,
+    pub(crate) database: Option<DatabaseFacts>,
+    pub(crate) checks: Vec<CheckFact>,
 }
 
 /// One run, as every thread of it sees it.
@@ -152,6 +154,9 @@ impl Run {
             repository: facts.repository,
             restored: facts.restored,
             read_back: facts.read_back,
+            database: facts.database,
+            checks_total: facts.checks.len() as u64,
+            checks: facts.checks,
             findings: judged.findings,
             findings_total: judged.total,
             executor: env!("CARGO_PKG_VERSION").to_owned(),

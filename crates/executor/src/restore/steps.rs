@@ -13,7 +13,7 @@ use backproof_api::{
 use jiff::Timestamp;
 
 use super::{
-    Args, ReadBack,
+    Args, Findings, ReadBack,
     fetch::{Effort, Got, Piece, Stop, describe, fetch},
     landing::Share,
     locate::{Missing, ROUNDS, give_up, locate, note_unneeded, pack_path, settle},
@@ -26,7 +26,7 @@ use super::{
     write::{BROKEN, FAILED, Hand, LEFT_OUT, Writer},
 };
 use crate::{
-    repo::{BlobFault, BlobKind, Id, Repository, fingerprint},
+    repo::{BlobFault, BlobKind, Id, Repository, Snapshot, fingerprint},
     store::{File, Folder, Location, Store, storage_secrets},
     target::{Claim, Others, Target, refuse_overlap},
 };
@@ -37,9 +37,19 @@ pub(super) fn restore(args: &Args, location: &Location, run: &Run) -> Result<(),
     if let Location::Directory(path) = location {
         refuse_overlap(path, &args.target)?;
     }
+    opened(location, (args.readers, args.memory << 20), run, |repository, effort| restore_from(repository, args, effort, run))
+}
+
+/// Opens the repository with what the environment has, and goes on with it.
+pub(crate) fn opened(
+    location: &Location,
+    (readers, memory): (Option<u16>, u64),
+    run: &Run,
+    go_on: impl FnOnce(&mut Repository, Effort) -> Result<(), Finding>,
+) -> Result<(), Finding> {
     let passwords = passwords()?;
     let store = location.open(storage_secrets().as_ref())?;
-    let effort = Effort { readers: args.readers.map_or_else(|| store.readers(), usize::from), memory: args.memory << 20 };
+    let effort = Effort { readers: readers.map_or_else(|| store.readers(), usize::from), memory };
     let mut repository = open(store, &passwords, run)?;
     let unlocked = repository.unlocked.clone();
     std::thread::scope(|scope| {
@@ -48,13 +58,13 @@ pub(super) fn restore(args: &Args, location: &Location, run: &Run) -> Result<(),
             let fingerprint = unlocked.fingerprint();
             run.facts(|facts| facts.repository.get_or_insert_default().password_fingerprint = fingerprint);
         });
-        restore_from(&mut repository, args, effort, run)
+        go_on(&mut repository, effort)
     })
 }
 
-/// From an open repository to the last finding.
-fn restore_from(repository: &mut Repository, args: &Args, effort: Effort, run: &Run) -> Result<(), Finding> {
-    let (id, snapshot) = repository.snapshot(&args.snapshot)?;
+/// The snapshot that was asked for, which the report then names.
+pub(crate) fn pinned(repository: &Repository, wanted: &str, run: &Run) -> Result<(Id, Snapshot), Finding> {
+    let (id, snapshot) = repository.snapshot(wanted)?;
     run.facts(|facts| {
         facts.snapshot = Some(SnapshotFacts {
             id: id.to_string(),
@@ -63,6 +73,12 @@ fn restore_from(repository: &mut Repository, args: &Args, effort: Effort, run: &
             paths: snapshot.paths.clone(),
         });
     });
+    Ok((id, snapshot))
+}
+
+/// From an open repository to the last finding.
+fn restore_from(repository: &mut Repository, args: &Args, effort: Effort, run: &Run) -> Result<(), Finding> {
+    let (id, snapshot) = pinned(repository, &args.snapshot, run)?;
     let claim = Claim::from_env();
     let target = Target::open(&args.target)?;
     let tenure = target.admit(&claim, args.replace)?;
@@ -118,7 +134,7 @@ fn fill(
     let metadata = Metadata::new();
     let stretches = Stretches::new(plan, &lengths, mode);
     let writer = Writer::new(plan, &destinations, target, (&run.findings, stop), &run.progress, &metadata, &stretches);
-    compare_sizes(plan, &lengths, &writer, run);
+    compare_sizes(plan, &lengths, &run.findings, |number| writer.mark(number, BROKEN));
     let reading = Reading::new(&writer, &stretches, mode, granularity);
     let threads = effort.readers.min(8);
     std::thread::scope(|scope| {
@@ -178,7 +194,7 @@ pub(crate) fn passwords() -> Result<Vec<Vec<u8>>, Finding> {
 }
 
 /// Where every blob of the plan is read from, and which are nowhere.
-fn find_blobs(
+pub(crate) fn find_blobs(
     repository: &mut Repository,
     plan: &mut Plan,
     snapshot: Id,
@@ -197,7 +213,7 @@ fn find_blobs(
 }
 
 /// Whether every pack may be read, before anything is written.
-fn probe(repository: &Repository, packs: &BTreeSet<u32>) -> Result<(), Finding> {
+pub(crate) fn probe(repository: &Repository, packs: &BTreeSet<u32>) -> Result<(), Finding> {
     for pack in packs {
         match repository.store.probe(File::Named(Folder::Data, repository.index.pack(*pack).0)) {
             Err(error) if error.cause() == Cause::RepositoryNotReadable => return Err(error.finding()),
@@ -209,18 +225,18 @@ fn probe(repository: &Repository, packs: &BTreeSet<u32>) -> Result<(), Finding> 
 }
 
 /// A file whose size is not that of its content was not written by a backup tool that finished its work.
-fn compare_sizes(plan: &Plan, lengths: &[Option<u64>], writer: &Writer<'_>, run: &Run) {
+pub(crate) fn compare_sizes(plan: &Plan, lengths: &[Option<u64>], findings: &Findings, broken: impl Fn(u32)) {
     for (number, entry) in plan.numbered().filter(|(_, entry)| entry.kind == Kind::File) {
         let total = plan.blobs_of(entry).iter().try_fold(0_u64, |sum, blob| sum.checked_add(lengths[*blob as usize]?));
         if let Some(total) = total
             && total != entry.size
         {
-            run.findings.add(
+            findings.add(
                 Cause::TreeInvalid,
                 &plan.shown(number),
                 &format!("the directory says {} bytes, its content has {total}", entry.size),
             );
-            writer.mark(number, BROKEN);
+            broken(number);
         }
     }
 }

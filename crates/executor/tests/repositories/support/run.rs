@@ -90,6 +90,11 @@ impl<'a> Run<'a> {
 
     /// Waits for one that was started, at most [`PATIENCE`], and reads what it said.
     pub(crate) fn watch(running: Running) -> Outcome {
+        Self::watch_for(running, PATIENCE)
+    }
+
+    /// The same with another limit.
+    pub(crate) fn watch_for(running: Running, patience: Duration) -> Outcome {
         let Running { mut child, notes } = running;
         let started = Instant::now();
         let mut peak = 0;
@@ -97,7 +102,7 @@ impl<'a> Run<'a> {
             peak = peak.max(peak_memory(child.id()));
             match child.try_wait().expect("waiting for the executor") {
                 Some(status) => break status.code(),
-                None if started.elapsed() > PATIENCE => {
+                None if started.elapsed() > patience => {
                     child.kill().expect("ending a hanging executor");
                     child.wait().expect("waiting for the executor");
                     break None;
@@ -115,6 +120,18 @@ pub(crate) struct Running {
     /// The process.
     pub(crate) child: Child,
     notes: tempfile::TempDir,
+}
+
+impl Running {
+    /// Starts any command of the executor, in an empty environment.
+    pub(crate) fn of(arguments: &[String], environment: &[(&str, &str)]) -> Self {
+        let notes = tempfile::tempdir().expect("a directory for the report");
+        let file = |name: &str| fs::File::create(notes.path().join(name)).expect("a file for the report");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_backproof-executor"));
+        command.args(arguments).env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.envs(environment.iter().copied()).stdin(Stdio::null()).stdout(file("report")).stderr(file("log"));
+        Self { child: command.spawn().expect("starting the executor"), notes }
+    }
 }
 
 /// Most memory a process has held so far, in KiB.

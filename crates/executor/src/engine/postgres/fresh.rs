@@ -1,0 +1,241 @@
+//! Proving a target fresh. Before a restore: it is empty, or holds just what an earlier run put there; then it is emptied and
+//! this run's nonce is planted, both by one transaction. After it: the transaction that restored has itself written into the
+//! marker what it made, and nothing else is there.
+//!
+//! That transaction commits only if the last bytes of the stream have arrived: they set a token that its last statement asks
+//! for. However a run ends, killed, out of memory or cut off, half a dump is never committed.
+
+use backproof_api::Cause;
+
+use super::{
+    Fault, Marker, Objects, Purpose, Server, Session,
+    marker::{Marked, marker_of},
+    objects::{FINGERPRINT, objects},
+    session::cell,
+};
+
+/// Held while a run works at a target: "back", "prof".
+const LOCK: &str = "1650553707, 1886547814";
+
+/// A database to restore into, and the session that watches over it.
+pub(crate) struct Target<'a> {
+    server: &'a Server,
+    session: Session,
+    database: String,
+    pub(crate) version: String,
+    /// Number of the server's major version.
+    pub(crate) major: u32,
+}
+
+/// What a restore demonstrably made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Proof {
+    pub(crate) objects: u64,
+}
+
+impl<'a> Target<'a> {
+    /// Opens it and keeps other runs away. Nothing is written.
+    pub(crate) async fn open(server: &'a Server, database: &str) -> Result<Self, Fault> {
+        let session = server.open(database, Purpose::Writing).await.map_err(|fault| match fault.no_database {
+            true => Fault { cause: Cause::TargetNotFound, detail: format!("{}: create it, empty", fault.detail), ..fault },
+            false => fault,
+        })?;
+        let sql = format!(
+            "SELECT pg_catalog.current_setting('server_version'), pg_catalog.current_setting('server_version_num')::int4, pg_catalog.pg_try_advisory_lock({LOCK})"
+        );
+        let row = session.row(&sql, &[]).await?;
+        if !cell::<bool>(&row, 2)? {
+            return Err(Fault::new(
+                Cause::TargetInUse,
+                "another run of Backproof is restoring into this database: run again when it is done".to_owned(),
+            ));
+        }
+        let major = u32::try_from(cell::<i32>(&row, 1)? / 10_000).unwrap_or(0);
+        Ok(Self { server, database: database.to_owned(), version: cell(&row, 0)?, major, session })
+    }
+
+    /// Refuses a database that holds what Backproof did not put there. Nothing is written.
+    pub(crate) async fn admit(&self) -> Result<(), Fault> {
+        let found = Objects::of(&self.session, None).await?;
+        if found.count == 0 {
+            return Ok(());
+        }
+        let first = found.first.unwrap_or_default();
+        let refuse = |why: String| {
+            let detail = format!("it holds {first} ({} objects in all), and {why}. Give an empty database, or empty this one", found.count);
+            Err(Fault::new(Cause::TargetNotEmpty, detail))
+        };
+        match self.marked().await?.marker {
+            None => refuse("it has no marker of Backproof, so Backproof did not put it there".to_owned()),
+            Some(Marker { run, loaded: Some(loaded), .. }) if loaded.fingerprint != found.fingerprint => {
+                refuse(format!("that is not what run {run} of Backproof put there"))
+            }
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// Empties it and plants the nonce.
+    pub(crate) async fn empty(&self, run: &str) -> Result<(), Fault> {
+        self.session.run("BEGIN").await?;
+        let emptied = self.empty_within(run).await;
+        match emptied {
+            Ok(()) => self.session.run("COMMIT").await,
+            Err(fault) => {
+                // If even that fails the connection is gone, and the transaction with it.
+                let _ = self.session.run("ROLLBACK").await;
+                Err(fault)
+            }
+        }
+    }
+
+    async fn empty_within(&self, run: &str) -> Result<(), Fault> {
+        for statements in [others_sql(), public_sql(), schemas_sql(), large_objects_sql()] {
+            for row in self.session.rows(&statements, &[]).await? {
+                let statement: String = cell(&row, 0)?;
+                self.session.run(&statement).await.map_err(|fault| {
+                    let kept = matches!(fault.cause, Cause::TargetInUse | Cause::EngineUnavailable);
+                    let cause = if kept { fault.cause } else { Cause::TargetNotWipeable };
+                    Fault { cause, detail: format!("what an earlier run left cannot be removed ({statement}): {}", fault.detail), ..fault }
+                })?;
+            }
+        }
+        let left = Objects::of(&self.session, None).await?;
+        if let Some(first) = left.first {
+            let detail = format!("{first} cannot be removed ({} objects are left): give another empty database", left.count);
+            return Err(Fault::new(Cause::TargetNotWipeable, detail));
+        }
+        let (system, database) = self.marked().await?.identity;
+        let marker = Marker { backproof: 1, system, database, run: run.to_owned(), loaded: None };
+        self.session.run(&marker.plant(&self.database)?).await.map_err(|fault| Fault {
+            detail: format!("the marker cannot be planted; make the user the database's owner: {}", fault.detail),
+            ..fault
+        })
+    }
+
+    /// Proves, after the client has ended well, that what is there was put there by this run.
+    pub(crate) async fn prove(&self, run: &str) -> Result<Proof, Fault> {
+        // The watching session may have been cut off in hours of waiting.
+        let again;
+        let session = if self.session.is_closed() {
+            again = self.server.open(&self.database, Purpose::Writing).await?;
+            &again
+        } else {
+            &self.session
+        };
+        let marker = marker_of(session, &self.database).await?.and_then(|marked| marked.marker);
+        let Some(Marker { loaded: Some(loaded), .. }) = marker.as_ref().filter(|marker| marker.run == run) else {
+            return Err(match marker {
+                Some(marker) if marker.run == run => Fault::new(
+                    Cause::EngineClientFailed,
+                    "the client ended well, and the restore's transaction was not committed".to_owned(),
+                ),
+                Some(marker) => Fault::new(Cause::TargetInUse, format!("meanwhile run {} has taken the database over", marker.run)),
+                None => Fault::new(Cause::TargetInUse, "meanwhile somebody has removed the marker from the database".to_owned()),
+            });
+        };
+        let found = Objects::of(session, Some(loaded.xid)).await?;
+        if found.count > 0 && found.older == found.count {
+            let detail =
+                format!("all {} objects in it, {} among them, were there before this run", found.count, found.first.unwrap_or_default());
+            return Err(Fault::new(Cause::TargetStale, detail));
+        }
+        if found.fingerprint != loaded.fingerprint || found.older > 0 {
+            let detail = format!(
+                "this run made {} objects, {} are there, {} of them older: somebody else writes to it",
+                loaded.objects, found.count, found.older
+            );
+            return Err(Fault::new(Cause::TargetInUse, detail));
+        }
+        Ok(Proof { objects: found.count })
+    }
+
+    /// Ends what the client's session may still be doing after the client was ended.
+    pub(crate) async fn end_client(&self, application: &str) {
+        let sql = "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE application_name = $1::text";
+        // It ends by itself as well, as soon as the server notices that nobody is there.
+        let _ = self.session.rows(sql, &[&application]).await;
+    }
+
+    async fn marked(&self) -> Result<Marked, Fault> {
+        let gone = || Fault::new(Cause::TargetNotFound, format!("database {:?} does not exist any more", self.database));
+        marker_of(&self.session, &self.database).await?.ok_or_else(gone)
+    }
+}
+
+/// What the client runs before the dump, in the same transaction: that transaction's number, which is lost if it ends early.
+pub(crate) fn plant_before() -> String {
+    "SELECT pg_catalog.set_config('backproof.xid', pg_catalog.txid_current()::pg_catalog.text, true)".to_owned()
+}
+
+/// The last bytes of the stream, and what the client runs after it: the token must have arrived, the transaction must still be
+/// the one that was begun; then the marker says what was made.
+pub(crate) fn plant_after(token: &str, run: &str) -> (String, String) {
+    let last = format!("\n;\nSELECT pg_catalog.set_config('backproof.token', '{token}', true);\n");
+    let after = format!(
+        r#"RESET SESSION AUTHORIZATION; RESET ROLE; SET LOCAL search_path = pg_catalog; DO $backproof$
+DECLARE
+  made bigint;
+  print text;
+BEGIN
+  IF current_setting('backproof.xid', true) IS DISTINCT FROM txid_current()::text THEN
+    RAISE EXCEPTION 'the dump ends its transaction by itself (pg_dump does so for large objects), so it cannot be restored as a whole or not at all' USING ERRCODE = 'BP002';
+  END IF;
+  IF current_setting('backproof.token', true) IS DISTINCT FROM '{token}' THEN
+    RAISE EXCEPTION 'the dump stops within a statement or the rows of a table' USING ERRCODE = 'BP001';
+  END IF;
+  SELECT count(*), {FINGERPRINT} INTO made, print FROM {objects} o;
+  EXECUTE format('COMMENT ON DATABASE %I IS %L', current_database(), format(
+    '{{"backproof":1,"system":"%s","database":%s,"run":"{run}","loaded":{{"xid":%s,"objects":%s,"fingerprint":"%s"}}}}',
+    (SELECT system_identifier FROM pg_control_system()), (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()),
+    txid_current(), made, print));
+END
+$backproof$"#,
+        objects = objects()
+    );
+    (last, after)
+}
+
+/// Statements that remove what lies in no schema. Event triggers first: they would watch the rest.
+fn others_sql() -> String {
+    let drop = |order: u8, what: &str, name: &str, catalog: &str| {
+        format!(
+            "SELECT {order} AS step, pg_catalog.format('DROP {what} %I CASCADE', {name}) AS statement, tableoid AS catalog, oid FROM pg_catalog.{catalog} WHERE oid >= 16384"
+        )
+    };
+    let all = [
+        drop(1, "EVENT TRIGGER", "evtname", "pg_event_trigger"),
+        drop(2, "PUBLICATION", "pubname", "pg_publication"),
+        drop(3, "FOREIGN DATA WRAPPER", "fdwname", "pg_foreign_data_wrapper"),
+        drop(4, "LANGUAGE", "lanname", "pg_language"),
+    ];
+    format!(
+        "SELECT x.statement FROM ({}) x WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = x.catalog AND d.objid = x.oid \
+         AND d.deptype = 'e') ORDER BY x.step",
+        all.join(" UNION ALL ")
+    )
+}
+
+/// Statements that make the schema `public` anew, with its owner and rights, if anything lies in it.
+fn public_sql() -> String {
+    format!(
+        "SELECT x.statement FROM pg_catalog.pg_namespace n, LATERAL (\
+         SELECT 1 AS step, 'DROP SCHEMA public CASCADE' AS statement \
+         UNION ALL SELECT 2, 'CREATE SCHEMA public AUTHORIZATION ' || n.nspowner::regrole::text \
+         UNION ALL SELECT 3, pg_catalog.format('GRANT %s ON SCHEMA public TO %s', a.privilege_type, \
+         CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END) FROM pg_catalog.aclexplode(n.nspacl) a WHERE a.grantee <> n.nspowner) x \
+         WHERE n.nspname = 'public' AND EXISTS (SELECT FROM {} o WHERE o.space = n.oid) ORDER BY x.step",
+        objects()
+    )
+}
+
+fn schemas_sql() -> String {
+    "SELECT pg_catalog.format('DROP SCHEMA %I CASCADE', nspname) FROM pg_catalog.pg_namespace WHERE oid >= 16384 AND nspname <> 'public' \
+     AND nspname !~ '^pg_'"
+        .to_owned()
+}
+
+fn large_objects_sql() -> String {
+    "SELECT 'SELECT count(pg_catalog.lo_unlink(oid)) FROM pg_catalog.pg_largeobject_metadata' \
+     WHERE EXISTS (SELECT FROM pg_catalog.pg_largeobject_metadata)"
+        .to_owned()
+}

@@ -1,0 +1,171 @@
+//! Asking PostgreSQL: existence by the catalogs, which every user may read whole, so that a lacking right never looks like
+//! absence; then the count itself.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use backproof_api::{
+    Cause,
+    query::{Answer, Check, Level, Plan},
+    report::Finding,
+};
+
+use super::Asked;
+use crate::engine::{
+    Access,
+    postgres::{Fault, Marker, Objects, Purpose, Server, Session, marker_of, quoted},
+};
+
+/// Databases that a server has from the start; asked for others' existence if the given one does not exist.
+const ALWAYS_THERE: [&str; 2] = ["postgres", "template1"];
+
+/// Asks everything in the plan.
+pub(super) fn ask(access: Access, plan: &Plan, run: Option<&str>, limit: Duration) -> Result<Asked, Finding> {
+    let internal = |detail: String| Finding { kind: Cause::Internal, path: String::new(), detail };
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| internal(format!("no runtime: {error}")))?;
+    runtime.block_on(async {
+        let home = access.place.database.clone();
+        let server = Server::new(access, limit).map_err(|fault| fault.finding(""))?;
+        let session = hall(&server, &home).await.map_err(|fault| fault.finding(""))?;
+        let version = session.row("SELECT pg_catalog.current_setting('server_version')", &[]).await;
+        let version = version.and_then(|row| row.try_get(0).map_err(|error| Fault::of(&error))).map_err(|fault| fault.finding(""))?;
+        let mut asker = Asker { server: &server, home, hall: session, rooms: BTreeMap::new() };
+        let findings = match run {
+            Some(run) => asker.whose(plan, run).await,
+            None => Vec::new(),
+        };
+        let mut answers = Vec::with_capacity(plan.checks.len());
+        for check in &plan.checks {
+            answers.push(asker.answer(check).await.unwrap_or_else(|fault| Answer::Unknown { cause: fault.cause, detail: fault.detail }));
+        }
+        Ok(Asked { server: version, answers, findings })
+    })
+}
+
+/// A session from which the list of databases is seen.
+async fn hall(server: &Server, home: &str) -> Result<Session, Fault> {
+    let mut fault = match server.open(home, Purpose::Reading).await {
+        Err(fault) if fault.no_database => fault,
+        opened => return opened,
+    };
+    for database in ALWAYS_THERE {
+        match server.open(database, Purpose::Reading).await {
+            Err(other) if other.no_database => fault = other,
+            opened => return opened,
+        }
+    }
+    Err(fault)
+}
+
+struct Asker<'a> {
+    server: &'a Server,
+    home: String,
+    hall: Session,
+    /// A session in each database that was asked.
+    rooms: BTreeMap<String, Session>,
+}
+
+impl Asker<'_> {
+    /// What the markers of the plan's databases say about the run that restored them.
+    async fn whose(&mut self, plan: &Plan, run: &str) -> Vec<Finding> {
+        let mut databases: Vec<&str> = plan.checks.iter().filter_map(|check| name(check, Level::Database)).collect();
+        databases.sort_unstable();
+        databases.dedup();
+        let mut findings = Vec::new();
+        for database in databases {
+            let fault = match self.restored_by(database, run).await {
+                Ok(None) => continue,
+                Ok(Some(fault)) | Err(fault) => fault,
+            };
+            findings.push(fault.finding(&format!("database {database:?}")));
+        }
+        findings
+    }
+
+    async fn restored_by(&mut self, database: &str, run: &str) -> Result<Option<Fault>, Fault> {
+        self.reopen_hall().await?;
+        let Some(marked) = marker_of(&self.hall, database).await? else {
+            // The checks say so themselves.
+            return Ok(None);
+        };
+        let told = |cause, detail: String| Ok(Some(Fault::new(cause, detail)));
+        match marked.marker {
+            None => told(Cause::TargetNotEmpty, "it has no marker of Backproof, so no run of it restored what is there".to_owned()),
+            Some(marker) if marker.run != run => {
+                told(Cause::TargetStale, format!("it holds what run {} restored, and run {run} is to be proven", marker.run))
+            }
+            Some(Marker { loaded: None, .. }) => {
+                told(Cause::EngineClientFailed, format!("run {run} emptied it, and has not restored anything"))
+            }
+            Some(Marker { loaded: Some(loaded), .. }) => {
+                let found = Objects::of(self.room(database).await?, None).await?;
+                if found.fingerprint == loaded.fingerprint {
+                    return Ok(None);
+                }
+                told(
+                    Cause::TargetInUse,
+                    format!("run {run} made {} objects, {} are there: somebody else writes to it", loaded.objects, found.count),
+                )
+            }
+        }
+    }
+
+    async fn answer(&mut self, check: &Check) -> Result<Answer, Fault> {
+        let mut sql = Vec::new();
+        for object in &check.path {
+            let what = object.level.as_str();
+            sql.push(quoted(&object.name).map_err(|why| Fault::new(Cause::VerifierInvalid, format!("{what} {:?}: {why}", object.name)))?);
+        }
+        self.reopen_hall().await?;
+        let Some(database) = name(check, Level::Database) else {
+            return Err(Fault::new(Cause::VerifierInvalid, "the check names no database".to_owned()));
+        };
+        let there = "SELECT FROM pg_catalog.pg_database WHERE datname::text = $1::text";
+        if self.hall.rows(there, &[&database]).await?.is_empty() {
+            return Ok(Answer::Absent(0));
+        }
+        let (schema, table) = (name(check, Level::Schema), name(check, Level::Table));
+        let room = self.room(database).await?;
+        let Some(schema) = schema else { return Ok(Answer::Found(None)) };
+        let there = "SELECT FROM pg_catalog.pg_namespace WHERE nspname::text = $1::text";
+        if room.rows(there, &[&schema]).await?.is_empty() {
+            return Ok(Answer::Absent(1));
+        }
+        let Some(table) = table else { return Ok(Answer::Found(None)) };
+        let there = "SELECT c.relkind::text FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+                     WHERE n.nspname::text = $1::text AND c.relname::text = $2::text AND c.relkind IN ('r', 'p', 'v', 'm', 'f')";
+        let rows = room.rows(there, &[&schema, &table]).await?;
+        let Some(row) = rows.first() else { return Ok(Answer::Absent(2)) };
+        if row.try_get::<_, &str>(0).map_err(|error| Fault::of(&error))? == "f" {
+            let detail = format!("{table:?} is a foreign table: its rows are in another server, and not restored");
+            return Err(Fault::new(Cause::VerifierInvalid, detail));
+        }
+        if check.count.is_none() {
+            return Ok(Answer::Found(None));
+        }
+        let row = room.row(&format!("SELECT pg_catalog.count(*) FROM {}.{}", sql[1], sql[2]), &[]).await?;
+        let count: i64 = row.try_get(0).map_err(|error| Fault::of(&error))?;
+        let count = u64::try_from(count).map_err(|_| Fault::new(Cause::Internal, format!("the server counts {count} rows")))?;
+        Ok(Answer::Found(Some(count)))
+    }
+
+    /// A server that was lost may be back.
+    async fn reopen_hall(&mut self) -> Result<(), Fault> {
+        if self.hall.is_closed() {
+            self.hall = hall(self.server, &self.home).await?;
+        }
+        Ok(())
+    }
+
+    async fn room(&mut self, database: &str) -> Result<&Session, Fault> {
+        if self.rooms.get(database).is_none_or(Session::is_closed) {
+            let session = self.server.open(database, Purpose::Reading).await?;
+            self.rooms.insert(database.to_owned(), session);
+        }
+        self.rooms.get(database).ok_or_else(|| Fault::new(Cause::Internal, "no session".to_owned()))
+    }
+}
+
+fn name(check: &Check, level: Level) -> Option<&str> {
+    check.path.iter().find(|object| object.level == level).map(|object| object.name.as_str())
+}

@@ -1,0 +1,102 @@
+//! Dumps that are not whole, not right, or not for this: nothing of them is ever committed.
+
+use backproof_api::Cause;
+
+use super::{
+    shop,
+    world::{GREEN, World, expect, open, red},
+};
+
+fn position(text: &[u8], what: &str) -> usize {
+    text.windows(what.len()).position(|window| window == what.as_bytes()).unwrap_or_else(|| panic!("the dump has no {what:?}"))
+}
+
+#[test]
+fn half_a_dump_and_a_wrong_one_are_red_and_leave_nothing() {
+    let world = World::start(&[]);
+    let dump = shop(&world);
+    world.server.create("shop");
+    let place = world.place("shop");
+    // Yesterday's rows, which nothing may pass off as today's.
+    expect(&world.restore(&world.backup(&dump), &place, &[]), GREEN);
+
+    let rows = position(&dump, "COPY \"primary\".employee");
+    let end_of_rows = rows + position(&dump[rows..], "\n\\.\n") + 4;
+    let last = position(&dump, "-- PostgreSQL database dump complete");
+    let with = |text: &str| [&dump[..last], text.as_bytes(), &dump[last..]].concat();
+    let cases: Vec<(&str, Vec<u8>, Cause)> = vec![
+        ("cut within the rows of a table", dump[..rows + 500].to_vec(), Cause::DumpTruncated),
+        ("cut between two statements", dump[..end_of_rows].to_vec(), Cause::DumpTruncated),
+        ("without its last line", dump[..last].to_vec(), Cause::DumpTruncated),
+        ("by hand, cut within rows", b"CREATE TABLE a (x text);\nCOPY a FROM stdin;\nfoo\nba".to_vec(), Cause::DumpTruncated),
+        ("by hand, cut within a text", b"CREATE TABLE a (x text);\nINSERT INTO a VALUES ('foo".to_vec(), Cause::DumpRejected),
+        ("with a syntax error at its end", with("CREATE TABEL x ();\n"), Cause::DumpRejected),
+        ("with a row twice", with("INSERT INTO public.\"order\" VALUES (1);\n"), Cause::DumpRejected),
+        ("without a table that it needs", b"CREATE TABLE a (x int);\nINSERT INTO b VALUES (1);\n".to_vec(), Cause::DumpRejected),
+        ("of nothing", Vec::new(), Cause::DumpEmpty),
+        ("of a comment", b"-- nothing to see\n".to_vec(), Cause::DumpEmpty),
+    ];
+    for (what, text, cause) in cases {
+        let snapshot = if text.is_empty() { world.backup_file(&text) } else { world.backup(&text) };
+        let outcome = world.restore(&snapshot, &place, &[]);
+        assert_eq!(outcome.told().expect(what).cause, Some(cause), "a dump {what}: {}\n{}", outcome.text, outcome.log);
+        expect(&outcome, red(cause));
+        assert_eq!(world.tables("shop"), "", "a dump {what} left something");
+    }
+    expect(&world.restore(&world.backup(b"-- nothing to see\n"), &place, &["--allow-empty"]), GREEN);
+    // And afterwards all is well again.
+    expect(&world.restore(&world.backup(&dump), &place, &[]), GREEN);
+    assert_eq!(world.tables("shop"), "employee empty order");
+}
+
+#[test]
+fn what_cannot_be_proven_this_way_is_inconclusive_and_begun_only_if_it_may_be() {
+    let world = World::start(&[]);
+    let dump = shop(&world);
+    let snapshot = world.backup(&dump);
+    world.server.create("shop");
+    let place = world.place("shop");
+    let last = position(&dump, "-- PostgreSQL database dump complete");
+    let with = |text: &str| [&dump[..last], text.as_bytes(), &dump[last..]].concat();
+    let newer =
+        String::from_utf8(dump.clone()).expect("text").replace("-- Dumped from database version 15", "-- Dumped from database version 99");
+    for (what, text, cause) in [
+        ("for a role that is not there", with("ALTER TABLE public.empty OWNER TO nobody_here;\n"), Cause::TargetNotPrepared),
+        ("of a newer server", newer.into_bytes(), Cause::TargetNotPrepared),
+        ("that goes elsewhere", with("\\connect postgres\nCREATE TABLE public.astray ();\n"), Cause::DumpNotSupported),
+        ("that runs programs", with("\\! touch /nonexistent/x\n"), Cause::DumpNotSupported),
+        ("that commits by itself", with("COMMIT;\nCREATE TABLE public.late ();\n"), Cause::DumpNotSupported),
+        ("of --clean", world.server.dump("source", &["--clean"]), Cause::DumpNotSupported),
+        ("of one schema that is there already", world.server.dump("source", &["--schema=public"]), Cause::TargetNotPrepared),
+        ("of a whole server", b"--\n-- PostgreSQL database cluster dump\n--\n".to_vec(), Cause::DumpNotSupported),
+        ("in another form", world.server.dump("source", &["-Fc"]), Cause::DumpNotSupported),
+    ] {
+        let outcome = world.restore(&world.backup(&text), &place, &[]);
+        assert_eq!(outcome.told().expect(what).cause, Some(cause), "a dump {what}: {}\n{}", outcome.text, outcome.log);
+        expect(&outcome, open(cause));
+    }
+    expect(&world.restore(&world.backup(&world.server.dump("source", &["--clean", "--if-exists"])), &place, &[]), GREEN);
+    // pg_dump ends the transaction around large objects.
+    world.server.sql("source", "SELECT lo_from_bytea(0, 'large')");
+    expect(&world.restore(&world.backup(&world.server.dump("source", &[])), &place, &[]), open(Cause::DumpNotSupported));
+    assert_eq!(world.tables("postgres"), "");
+    // What a dump committed by itself was ours to remove.
+    expect(&world.restore(&snapshot, &place, &[]), GREEN);
+
+    // Live data is refused before anything is written, with or without a comment of its owner.
+    world.server.create("live");
+    world.server.sql("live", "CREATE TABLE precious AS SELECT 7 AS x");
+    for comment in ["NULL", "'{\"backproof\":1,\"system\":\"1\",\"database\":1,\"run\":\"x\"}'"] {
+        world.server.sql("live", &format!("COMMENT ON DATABASE live IS {comment}"));
+        let report = expect(&world.restore(&snapshot, &world.place("live"), &[]), open(Cause::TargetNotEmpty));
+        assert!(report.error.is_some_and(|error| error.contains("relation precious")));
+        assert_eq!(world.server.sql("live", "SELECT x FROM precious"), "7");
+    }
+    // A copy of what we restored is not ours: its marker names another database.
+    world.server.sql("postgres", "CREATE DATABASE copied TEMPLATE shop");
+    let marker = world.server.sql("shop", "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = 'shop'");
+    world.server.sql("copied", &format!("COMMENT ON DATABASE copied IS '{marker}'"));
+    expect(&world.restore(&snapshot, &world.place("copied"), &[]), open(Cause::TargetNotEmpty));
+    assert_eq!(world.tables("copied"), "employee empty order");
+    expect(&world.restore(&snapshot, &world.place("absent"), &[]), open(Cause::TargetNotFound));
+}

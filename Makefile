@@ -117,13 +117,18 @@ test-long: install ## What is too long for every run, in parts (PART=NAME for on
 	@hack/with-cluster.sh hack/test.sh long $(PART)
 
 .PHONY: bench
-bench: setup build ## Restore against restic, and what the webhook adds: as ratios
+bench: setup build ## Restore against restic, what the webhook adds, what the controller costs: as ratios
 	@hack/bench.sh
 	@hack/bench-webhook.sh
+	@hack/bench-controller.sh
 
 .PHONY: bench-webhook
 bench-webhook: ## What the webhook adds to a creation
 	@hack/bench-webhook.sh
+
+.PHONY: bench-controller
+bench-controller: setup ## What the controller costs beside a floor controller, and a fleet
+	@hack/bench-controller.sh
 
 .PHONY: demo
 demo: install build ## See it work: green, red, inconclusive, refused

@@ -4,6 +4,10 @@ use anyhow::Context as _;
 use backproof_controller::{Config, telemetry};
 use clap::Parser as _;
 
+/// musl's own allocator is slow where several threads make and drop many small pieces, which is all that reading objects is.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Stack of each worker. Whole objects of large kinds are moved through deep futures; without optimization 2 MiB are too few.
 const STACK: usize = 8 << 20;
 

@@ -4,6 +4,7 @@
 //! Invariant: a missing tool is a failure that says what to do, never a reason to pass. Everything started here ends with
 //! the value that started it.
 
+pub mod audit;
 mod certificates;
 pub mod memory;
 mod process;
@@ -47,6 +48,20 @@ pub struct ApiServer {
 impl ApiServer {
     /// Starts both and waits until the API server is ready.
     pub async fn start() -> Result<Self> {
+        Self::start_with(|_| Ok(Vec::new())).await
+    }
+
+    /// The same, with a record of every request that was answered: see [`ApiServer::requests_of`].
+    pub async fn start_audited() -> Result<Self> {
+        Self::start_with(audit::flags).await
+    }
+
+    /// What this user has asked of the server so far, in the order of the answers. Only of a server that records it.
+    pub fn requests_of(&self, user: &str) -> Result<Vec<audit::Request>> {
+        audit::read(self.directory(), user)
+    }
+
+    async fn start_with(flags: impl Fn(&Path) -> Result<Vec<String>>) -> Result<Self> {
         // An error means that a provider is installed already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let directory = TempDir::with_prefix("backproof-apiserver-")?;
@@ -55,7 +70,7 @@ impl ApiServer {
         certificates::accounts(directory.path())?;
         let (etcd, store) = start_etcd(directory.path())?;
         let port = free_port()?;
-        let apiserver = start_apiserver(directory.path(), port, &store)?;
+        let apiserver = start_apiserver(directory.path(), port, &store, &flags(directory.path())?)?;
         let url = format!("https://127.0.0.1:{port}");
         let kubeconfig = write_kubeconfig(directory.path(), &authority, &url, "admin", &["system:masters"])?;
         let client = client(&kubeconfig).await?;
@@ -192,8 +207,9 @@ fn start_etcd(directory: &Path) -> Result<(Process, String)> {
     Ok((Process::start(command, directory.join("etcd.log"))?, clients))
 }
 
-fn start_apiserver(directory: &Path, port: u16, store: &str) -> Result<Process> {
+fn start_apiserver(directory: &Path, port: u16, store: &str, flags: &[String]) -> Result<Process> {
     let mut command = Command::new(tool("kube-apiserver")?);
+    command.args(flags);
     let file = |name: &str| directory.join(name).display().to_string();
     for (flag, value) in [
         ("etcd-servers", store.to_owned()),

@@ -1,6 +1,7 @@
-//! A stand-in for Job controller and kubelet: each Job that was started gets one pod, which ends at once with a report.
+//! A stand-in for Job controller and kubelet, and no more than that: each Job that was started gets one pod, which does nothing,
+//! and ends with a report as the executor's of a sound backup.
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
 use kube::{
     Api, Client, ResourceExt as _,
@@ -15,7 +16,7 @@ pub(crate) enum Report {
     Green,
 }
 
-fn is_started(job: &Job) -> bool {
+pub(crate) fn is_started(job: &Job) -> bool {
     job.spec.as_ref().is_some_and(|spec| spec.suspend != Some(true))
 }
 
@@ -28,26 +29,29 @@ pub(crate) async fn started(client: &Client) -> Result<usize> {
 /// Ends every Job that was started and has not ended.
 pub(crate) async fn end_all(client: &Client, report: Report) -> Result<()> {
     let jobs = Api::<Job>::namespaced(client.clone(), "demo");
-    for job in jobs.list(&ListParams::default()).await?.items.iter().filter(|job| is_started(job)) {
-        if job.status.as_ref().is_none_or(|status| status.conditions.as_ref().is_none_or(Vec::is_empty)) {
-            run(client, job, report).await?;
-            let now = jiff::Timestamp::now().to_string();
-            let condition = |kind: &str| json!({"type": kind, "status": "True", "lastTransitionTime": now, "lastProbeTime": now});
-            let status = json!({"status": {
-                "startTime": now, "completionTime": now, "succeeded": 1, "ready": 0, "terminating": 0, "uncountedTerminatedPods": {},
-                "conditions": [condition("SuccessCriteriaMet"), condition("Complete")],
-            }});
-            jobs.patch_status(&job.name_any(), &PatchParams::default(), &Patch::Merge(status)).await.context("Job status")?;
-        }
+    for job in jobs.list(&ListParams::default()).await?.items.iter().filter(|job| is_started(job) && !is_ended(job)) {
+        run(client, job).await?;
+        report_of(client, job, report).await?;
+        end(client, job).await?;
     }
     Ok(())
 }
 
-async fn run(client: &Client, job: &Job, report: Report) -> Result<()> {
+pub(crate) fn is_ended(job: &Job) -> bool {
+    job.status.as_ref().is_some_and(|status| status.conditions.as_ref().is_some_and(|conditions| !conditions.is_empty()))
+}
+
+fn name(job: &Job) -> String {
+    format!("{}-x", job.name_any())
+}
+
+/// Makes the pod of a Job; its container runs.
+pub(crate) async fn run(client: &Client, job: &Job) -> Result<()> {
+    let namespace = job.namespace().context("no namespace")?;
     let template = serde_json::to_value(job.spec.as_ref().context("no spec")?.template.clone())?;
     let pod: Pod = serde_json::from_value(json!({
         "metadata": {
-            "name": format!("{}-x", job.name_any()), "namespace": "demo",
+            "name": name(job), "namespace": namespace,
             "labels": template["metadata"]["labels"], "annotations": template["metadata"]["annotations"],
             "ownerReferences": [{
                 "apiVersion": "batch/v1", "kind": "Job", "name": job.name_any(), "uid": job.uid(), "controller": true,
@@ -55,15 +59,28 @@ async fn run(client: &Client, job: &Job, report: Report) -> Result<()> {
         },
         "spec": template["spec"],
     }))?;
-    let pods = Api::<Pod>::namespaced(client.clone(), "demo");
+    let pods = Api::<Pod>::namespaced(client.clone(), &namespace);
     match pods.create(&PostParams::default(), &pod).await {
         Ok(_) => {}
         Err(kube::Error::Api(status)) if status.code == 409 => {}
         Err(error) => return Err(error).context("pod"),
     }
-    let container = &template["spec"]["containers"][0];
+    let now = jiff::Timestamp::now().to_string();
+    say(client, job, "Running", json!({"running": {"startedAt": now}})).await?;
+    if job.status.as_ref().is_some_and(|status| status.start_time.is_some()) {
+        return Ok(());
+    }
+    let status = json!({"status": {"startTime": now, "active": 1, "ready": 1}});
+    let jobs = Api::<Job>::namespaced(client.clone(), &namespace);
+    jobs.patch_status(&job.name_any(), &PatchParams::default(), &Patch::Merge(status)).await.context("Job status")?;
+    Ok(())
+}
+
+/// Ends the container of a Job's pod with a report.
+pub(crate) async fn report_of(client: &Client, job: &Job, report: Report) -> Result<()> {
+    let template = serde_json::to_value(job.spec.as_ref().context("no spec")?.template.clone())?;
     let variable = |name: &str| -> Value {
-        let variables = container["env"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let variables = template["spec"]["containers"][0]["env"].as_array().map(Vec::as_slice).unwrap_or_default();
         variables.iter().find(|variable| variable["name"] == name).map_or(Value::Null, |variable| variable["value"].clone())
     };
     let Report::Green = report;
@@ -71,13 +88,35 @@ async fn run(client: &Client, job: &Job, report: Report) -> Result<()> {
     let attempt: u32 = variable("BACKPROOF_ATTEMPT").as_str().unwrap_or_default().parse()?;
     let message = json!({
         "identity": {"sessionUid": variable("BACKPROOF_SESSION_UID"), "attempt": attempt, "component": variable("BACKPROOF_COMPONENT")},
-        "outcome": "Verified", "snapshot": {"id": "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa7"}, "restored": counts, "readBack": counts, "executor": "test", "seconds": 1,
+        "outcome": "Verified", "snapshot": {"id": "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa7"},
+        "repository": {"id": "r", "version": 2, "keys": ["k"], "passwordFingerprint": "p"},
+        "restored": counts, "readBack": counts, "executor": "test", "seconds": 1,
     });
     let now = jiff::Timestamp::now().to_string();
-    let status = json!({"status": {"phase": "Succeeded", "startTime": now, "containerStatuses": [{
-        "name": container["name"], "image": container["image"], "imageID": "x", "ready": false, "restartCount": 0, "started": false,
-        "state": {"terminated": {"exitCode": 0, "reason": "Completed", "message": message.to_string(), "startedAt": now, "finishedAt": now}},
+    let ended = json!({"exitCode": 0, "reason": "Completed", "message": message.to_string(), "startedAt": now, "finishedAt": now});
+    say(client, job, "Succeeded", json!({"terminated": ended})).await
+}
+
+async fn say(client: &Client, job: &Job, phase: &str, state: Value) -> Result<()> {
+    let container = &job.spec.as_ref().and_then(|spec| spec.template.spec.as_ref()?.containers.first()).context("no container")?;
+    let status = json!({"status": {"phase": phase, "containerStatuses": [{
+        "name": container.name, "image": container.image, "imageID": "x", "ready": false, "restartCount": 0, "started": false, "state": state,
     }]}});
-    pods.patch_status(&pod.name_any(), &PatchParams::default(), &Patch::Merge(status)).await.context("pod status")?;
+    let pods = Api::<Pod>::namespaced(client.clone(), &job.namespace().context("no namespace")?);
+    pods.patch_status(&name(job), &PatchParams::default(), &Patch::Merge(status)).await.context("pod status")?;
+    Ok(())
+}
+
+/// Notes on a Job that its pod has ended well.
+pub(crate) async fn end(client: &Client, job: &Job) -> Result<()> {
+    ensure!(is_started(job), "Job {} is suspended", job.name_any());
+    let now = jiff::Timestamp::now().to_string();
+    let condition = |kind: &str| json!({"type": kind, "status": "True", "lastTransitionTime": now, "lastProbeTime": now});
+    let status = json!({"status": {
+        "completionTime": now, "active": null, "succeeded": 1, "ready": 0, "terminating": 0, "uncountedTerminatedPods": {},
+        "conditions": [condition("SuccessCriteriaMet"), condition("Complete")],
+    }});
+    let jobs = Api::<Job>::namespaced(client.clone(), &job.namespace().context("no namespace")?);
+    jobs.patch_status(&job.name_any(), &PatchParams::default(), &Patch::Merge(status)).await.context("Job status")?;
     Ok(())
 }

@@ -2,18 +2,16 @@
 //! them with a report: whole runs under our schemas and under upstream's, and two controllers of which one acts.
 
 mod jobs;
+mod replica;
 
 use std::{
     collections::BTreeSet,
-    io::{Read as _, Write as _},
-    net::TcpStream,
-    process::{Command, ExitStatus},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, ensure};
 use backproof_api::{BackupVerificationSession, RestoreSession, Snapshot, VerificationPhase, crd, kept};
-use backproof_testing::{ApiServer, Process, chart, free_port, objects, wait};
+use backproof_testing::{ApiServer, chart, objects, wait};
 use k8s_openapi::api::{batch::v1::Job, coordination::v1::Lease};
 use kube::{
     Api, ResourceExt as _,
@@ -21,67 +19,18 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-const ACCOUNT: &str = "system:serviceaccount:backproof-system:backproof-controller";
-const SOON: Duration = Duration::from_secs(60);
+use replica::{Replica, SOON};
+
 const WORLD: &str = include_str!("world.yaml");
-
-/// A controller outside of the cluster.
-struct Replica {
-    process: Process,
-    http: u16,
-}
-
-impl Replica {
-    fn start(server: &ApiServer, name: &str) -> Result<Self> {
-        let http = free_port()?;
-        let mut command = Command::new(env!("CARGO_BIN_EXE_backproof-controller"));
-        command
-            .env("KUBECONFIG", server.kubeconfig_of(ACCOUNT)?)
-            .env("POD_NAME", name)
-            .env_remove("RUST_LOG")
-            .arg(format!("--listen=127.0.0.1:{http}"));
-        Ok(Self { process: Process::start(command, server.directory().join(format!("{name}.log")))?, http })
-    }
-
-    fn readiness(&self) -> Result<String> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.http))?;
-        write!(stream, "GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        Ok(answer.rsplit("\r\n\r\n").next().unwrap_or_default().to_owned())
-    }
-
-    async fn becomes(&self, wanted: &str) -> Result<()> {
-        let becomes = wait(SOON, async || {
-            let answer = self.readiness()?;
-            ensure!(answer.starts_with(wanted), "{answer}");
-            Ok(true)
-        });
-        becomes.await.with_context(|| format!("the controller does not become {wanted:?}; its log:\n{}", self.process.output()))
-    }
-
-    /// How it ended.
-    async fn over(&mut self) -> Result<ExitStatus> {
-        let start = Instant::now();
-        loop {
-            if let Some(status) = self.process.ended()? {
-                return Ok(status);
-            }
-            ensure!(start.elapsed() < SOON, "it goes on:\n{}", self.process.output());
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    }
-
-    fn signal(&self, name: &str) -> Result<()> {
-        let status = Command::new("kill").args([format!("-{name}"), self.process.id().to_string()]).status()?;
-        ensure!(status.success(), "kill -{name} failed");
-        Ok(())
-    }
-}
 
 /// A cluster with the chart's rights and these kinds, and everything a session refers to.
 async fn cluster(kinds: &[Value]) -> Result<ApiServer> {
     let server = ApiServer::start().await?;
+    populate(&server, kinds).await?;
+    Ok(server)
+}
+
+async fn populate(server: &ApiServer, kinds: &[Value]) -> Result<()> {
     server.apply(kinds).await?;
     server
         .apply(&["backproof-system", "demo"].map(|name| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})))
@@ -95,7 +44,7 @@ async fn cluster(kinds: &[Value]) -> Result<ApiServer> {
         let status = json!({"status": snapshot["status"]});
         api.patch_status(snapshot["metadata"]["name"].as_str().context("no name")?, &PatchParams::default(), &Patch::Merge(status)).await?;
     }
-    Ok(server)
+    Ok(())
 }
 
 async fn session(server: &ApiServer, name: &str) -> Result<()> {

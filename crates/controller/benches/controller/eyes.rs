@@ -13,7 +13,8 @@ use futures::StreamExt as _;
 use k8s_openapi::api::batch::v1::Job;
 use kube::{
     Api, Client, Resource, ResourceExt as _,
-    runtime::{WatchStreamExt as _, metadata_watcher, watcher},
+    core::PartialObjectMeta,
+    runtime::{WatchStreamExt as _, watcher},
 };
 use tokio::task::JoinSet;
 
@@ -50,9 +51,9 @@ impl Eyes {
             let seen = seen.clone();
             move |session: &BackupVerificationSession| of_session(&seen, session)
         }));
-        watches.spawn(look(metadata_watcher(Api::<RestoreSession>::all(client.clone()), watcher::Config::default()), {
+        watches.spawn(look(watcher(Api::<PartialObjectMeta<RestoreSession>>::all(client.clone()), watcher::Config::default()), {
             let seen = seen.clone();
-            move |restore: &_| note(&seen, Sight::Child, key(restore))
+            move |restore: &PartialObjectMeta<RestoreSession>| note(&seen, Sight::Child, key(restore))
         }));
         watches.spawn(look(watcher(Api::<Job>::all(client.clone()), watcher::Config::default()), {
             let seen = seen.clone();

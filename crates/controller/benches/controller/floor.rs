@@ -6,7 +6,7 @@ use std::{collections::HashSet, path::Path, process::Command, sync::Arc};
 use anyhow::{Context as _, Result};
 use backproof_api::{BackupVerificationSession, RestoreSession};
 use backproof_testing::{ApiServer, Process};
-use futures::{StreamExt as _, TryStreamExt as _};
+use futures::TryStreamExt as _;
 use kube::{
     Api, Client, Resource as _, ResourceExt as _,
     api::{Patch, PatchParams, PostParams},

@@ -56,7 +56,7 @@ async fn serve(client: Client, ends: Ends) {
                 };
                 match ended.await {
                     Ok(()) => {
-                        drop(ends.lock().unwrap_or_else(PoisonError::into_inner).insert(crate::eyes::session_of(&job), Instant::now()))
+                        ends.lock().unwrap_or_else(PoisonError::into_inner).insert(crate::eyes::session_of(&job), Instant::now());
                     }
                     Err(error) => eprintln!("the stand-in cannot end Job {}: {error:#}", job.name_any()),
                 }

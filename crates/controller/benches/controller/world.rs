@@ -138,10 +138,10 @@ pub(crate) async fn clear(client: &Client) -> Result<()> {
                     let _ = api.patch_metadata(&object.name_any(), &PatchParams::default(), &free).await;
                 }
                 let gone = api.delete(&object.name_any(), &DeleteParams::background().grace_period(0)).await;
-                gone.map(drop).or_else(|error| match error {
-                    kube::Error::Api(status) if status.code == 404 => Ok(()),
-                    error => Err(error),
-                })
+                match gone {
+                    Err(error) if !matches!(&error, kube::Error::Api(status) if status.code == 404) => Err(error),
+                    Ok(_) | Err(_) => Ok(()),
+                }
             }
         });
         removed.buffer_unordered(PARALLEL).try_collect::<()>().await?;

@@ -28,10 +28,9 @@ impl Fault {
         let Some(said) = error.as_db_error() else { return Self::of_connection(error) };
         let code = said.code().code();
         let more = [said.detail(), said.hint()].into_iter().flatten().map(|text| format!("; {text}")).collect::<String>();
-        let cause = match meaning(code) {
-            Cause::DumpRejected | Cause::DumpTruncated | Cause::DumpNotSupported => Cause::EngineUnavailable,
-            cause => cause,
-        };
+        let meant = meaning(code);
+        let of_a_dump = matches!(meant, Cause::DumpRejected | Cause::DumpTruncated | Cause::DumpNotSupported);
+        let cause = if of_a_dump { Cause::EngineUnavailable } else { meant };
         Self {
             cause,
             detail: format!("the server says {code}: {}{more}", said.message()),

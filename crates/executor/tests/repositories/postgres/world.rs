@@ -64,7 +64,7 @@ impl World {
         let output = child.wait_with_output().expect("restic");
         assert!(output.status.success(), "restic backup");
         let text = String::from_utf8_lossy(&output.stdout);
-        let summary = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok()).last().expect("a summary");
+        let summary = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok()).next_back().expect("a summary");
         summary["snapshot_id"].as_str().expect("a snapshot").to_owned()
     }
 

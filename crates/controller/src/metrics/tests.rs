@@ -1,3 +1,5 @@
+//! Figures by their names and labels, and when they appear and go.
+
 use std::collections::BTreeSet;
 
 use backproof_api::{BackupConfiguration, Snapshot, validate::Invoker};

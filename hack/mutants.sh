@@ -22,11 +22,15 @@ field() { sed -n "/^--- /q; s/^$2: //p" "$MUTANTS/$1.patch"; }
 
 # cargo_test NAME ARGUMENT...: the tests of a mutant, in the directory this is called in.
 cargo_test() {
-  local target flags=(--lib)
+  local target level flags=(--lib)
   target=$(field "$1" target)
+  # A crate that is a program alone has its tests in there.
+  [[ -e crates/$(field "$1" crate)/src/lib.rs ]] || flags=(--bins)
   [[ $target == lib ]] || flags=(--test "$target")
-  # What is built to fail once is not worth optimising.
-  [[ $PWD != "$COPY" ]] || flags+=(--config "profile.release.package.backproof-$(field "$1" crate).opt-level=0")
+  # What is built to fail once is not worth much optimising; only the executor's tests compute more than they compile.
+  level=0
+  [[ $(field "$1" crate) != executor ]] || level=1
+  [[ $PWD != "$COPY" ]] || flags+=(--config "profile.release.package.backproof-$(field "$1" crate).opt-level=$level")
   shift
   cargo test --locked --release --workspace "${flags[@]}" "$@"
 }

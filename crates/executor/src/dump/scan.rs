@@ -186,8 +186,14 @@ impl Scan {
 
 /// As `pg_dump --clean` without `--if-exists` writes it. An error there would say nothing about the data.
 fn removes_what_must_be_there(line: &[u8]) -> bool {
+    let line = &outside_quotes(line);
     let removes = line.starts_with(b"DROP ") || line.starts_with(b"ALTER ") && find(line, b" DROP ").is_some();
     removes && find(line, b"IF EXISTS").is_none()
+}
+
+/// A line without what stands in quotes: names may read like statements.
+fn outside_quotes(line: &[u8]) -> Vec<u8> {
+    line.split(|byte| *byte == b'"').step_by(2).flatten().copied().collect()
 }
 
 fn is_of_word(byte: u8) -> bool {
@@ -261,6 +267,8 @@ mod tests {
         assert_eq!(cause(b"ALTER TABLE ONLY public.a DROP CONSTRAINT b;\n"), Some(Cause::DumpNotSupported));
         assert_eq!(cause(b"DROP TABLE IF EXISTS public.a;\nALTER TABLE IF EXISTS public.a DROP CONSTRAINT IF EXISTS b;\n"), None);
         assert_eq!(cause(b"ALTER TABLE public.a OWNER TO b;\n-- DROP \n"), None);
+        assert_eq!(cause(br#"ALTER SCHEMA "a""; DROP TABLE ""b""; --" OWNER TO c;"#), None);
+        assert_eq!(cause(br#"ALTER TABLE ONLY "IF EXISTS" DROP CONSTRAINT "a";"#), Some(Cause::DumpNotSupported));
         let from = |version: &str| format!("--\n-- PostgreSQL database dump\n--\n\n-- Dumped from database version {version} (Debian)\n");
         assert_eq!(cause(from("16.2").as_bytes()), Some(Cause::TargetNotPrepared));
         assert_eq!(cause(from("15.18").as_bytes()), None);

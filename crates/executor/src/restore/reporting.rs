@@ -59,7 +59,7 @@ pub(crate) struct Run {
     pub(crate) progress: Arc<Progress>,
     destination: Destination,
     started: Instant,
-    /// Whether the run came to its end, where everything was read back.
+    /// Whether the run came to its end, where everything was read back, or answered.
     proven: AtomicBool,
     reported: AtomicBool,
 }
@@ -84,7 +84,8 @@ impl Run {
         change(&mut self.facts.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Notes that everything was restored and read back. That nothing was found does not say so: a run may end before.
+    /// Notes that everything was restored and read back, or every check answered. That nothing was found does not say so: a run
+    /// may end before.
     pub(crate) fn has_proven(&self) {
         self.proven.store(true, Ordering::Release);
     }

@@ -87,9 +87,8 @@ fn verify(args: &Args, text: &str, run: &Run) -> Result<(), Finding> {
         }
     });
     let verdict = run.findings.judge().verdict;
-    if certain && verdict != judged.verdict {
-        // Should never be: no finding would mean Verified.
-        run.findings.add(Cause::Internal, "", &format!("the checks are {}, the findings {verdict}", judged.verdict));
+    if certain && verdict == judged.verdict {
+        run.has_proven();
     }
     Ok(())
 }

@@ -59,8 +59,19 @@ impl Stage {
 
     /// What is asked when an object is changed by a merge patch, below it or as a whole.
     async fn change(&self, object: &Value, below: &str, patch: &Value) -> Result<Vec<String>> {
+        self.caught_up(&place(object)?).await?;
         self.write(None, "PATCH", &format!("{}{below}", place(object)?), Some(patch)).await?;
         Ok(self.recorder.taken())
+    }
+
+    /// The API server changes what its watch cache has first, and asks again for what is newer: until the cache has the last
+    /// change, more is asked than a change stands for.
+    async fn caught_up(&self, place: &str) -> Result<()> {
+        let version = |object: &Value| object["metadata"]["resourceVersion"].clone();
+        let newest = version(&must(self.client(), "GET", place, None).await?);
+        let cached = format!("{place}?resourceVersion=0");
+        let same = async || Ok(must(self.client(), "GET", &cached, None).await.is_ok_and(|object| version(&object) == newest));
+        backproof_testing::wait(std::time::Duration::from_secs(30), same).await
     }
 }
 
@@ -125,7 +136,8 @@ async fn changes(stage: &Stage) -> Result<()> {
         // Deleted, and held by its finalizer: from now on only clean-up matters.
         must(stage.client(), "DELETE", &place(&object)?, None).await?;
         stage.recorder.taken();
-        ensure!(stage.change(&object, "", &json!({"spec": {"changed": 2}})).await?.is_empty(), "spec of a {kind} that is being deleted");
+        let asked = stage.change(&object, "", &json!({"spec": {"changed": 2}})).await?;
+        ensure!(asked.is_empty(), "spec of a {kind} that is being deleted: {asked:?}");
         ensure!(stage.change(&object, "", &json!({"metadata": {"finalizers": null}})).await?.is_empty(), "finalizers of {kind}");
     }
     Ok(())
@@ -152,6 +164,7 @@ async fn deletions(stage: &Stage) -> Result<()> {
             let mut object = world()[key].clone();
             object["metadata"] = json!({"name": "deleted", "namespace": "demo"});
             must(stage.client(), "POST", &collection(&object)?, Some(&object)).await?;
+            stage.caught_up(&place(&object)?).await?;
             stage.recorder.taken();
             stage.write(Some(&user), "DELETE", &place(&object)?, None).await?;
             let asked = stage.recorder.taken();

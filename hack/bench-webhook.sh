@@ -5,5 +5,5 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 cd "$HACK/.."
 export BACKPROOF_BIN=$BIN
 "$HACK/tools.sh"
-step "building the benchmark of the webhook" cargo test --locked --release --workspace --test webhook --no-run
-cargo test --locked --release --workspace --test webhook -- --ignored --exact bench::what_the_webhook_adds --nocapture
+step "building the benchmark of the webhook" cargo bench --locked --workspace --bench webhook --no-run
+cargo bench --locked --workspace --bench webhook

@@ -177,8 +177,24 @@ fn stopped(job: &Job, end: End<'_>, pods: &[&Pod]) -> Option<Failure> {
     }
     pods.iter().find_map(|pod| disrupted(pod)).or_else(|| {
         let text = format!("the pod of Job {} was evicted, preempted, or taken with its node, and is gone: {said}", job.name_any());
-        (reason == "PodFailurePolicy").then(|| Failure::new(Cause::Evicted, text))
+        match end {
+            End::Complete => None,
+            End::Failed(_) if reason == "PodFailurePolicy" => Some(Failure::new(Cause::Evicted, text)),
+            End::Failed(_) => pods.iter().find_map(|pod| deleted(pod)),
+        }
     })
+}
+
+/// Somebody deleted the pod, and its container ended only after that. Such a pod is gone a moment later; whoever looks
+/// before, and whoever looks after, tell the same.
+fn deleted(pod: &Pod) -> Option<Failure> {
+    let gone = pod.metadata.deletion_timestamp.as_ref()?.0;
+    let grace = SignedDuration::from_secs(pod.metadata.deletion_grace_period_seconds.unwrap_or_default());
+    let asked = gone.checked_sub(grace).ok()?;
+    let finished = state(pod)?.terminated.as_ref()?.finished_at.as_ref();
+    let ended_before = finished.is_some_and(|finished| finished.0 < asked);
+    (!ended_before)
+        .then(|| Failure::new(Cause::PodLost, format!("Pod {} was deleted by somebody before its container had reported", pod.name_any())))
 }
 
 fn out_of_time(job: &str) -> Failure {

@@ -50,6 +50,27 @@ fn disruption(reason: &str, message: &str) -> Value {
     json!([{"type": "DisruptionTarget", "status": "True", "reason": reason, "message": message, "lastTransitionTime": CREATED}])
 }
 
+/// A pod whose deletion somebody asked for `minutes` after its creation; its container was killed a minute after that creation.
+fn deleted(minutes: i64) -> Pod {
+    let mut deleted = pod(json!({"phase": "Failed", "containerStatuses": exit(137, "Error", "")}));
+    let grace = SignedDuration::from_secs(30);
+    deleted.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(minutes) + grace));
+    deleted.metadata.deletion_grace_period_seconds = Some(grace.as_secs());
+    deleted
+}
+
+#[test]
+fn a_deleted_pod_is_lost_whether_or_not_it_is_still_seen() {
+    let backoff = failed("BackoffLimitExceeded");
+    assert_eq!(told(&backoff, &[]), "PodLost");
+    assert_eq!(told(&backoff, &[deleted(0)]), "PodLost at its end");
+    assert_eq!(told(&backoff, &[deleted(1)]), "PodLost at its end");
+    assert_eq!(told(&backoff, &[deleted(2)]), "ExecutorFailed at its end", "its container ended before anybody deleted it");
+    assert_eq!(told(&failed("DeadlineExceeded"), &[deleted(0)]), "DeadlineExceeded at its end");
+    let complete = job(json!({"succeeded": 1, "conditions": [{"type": "Complete", "status": "True"}]}));
+    assert_eq!(told(&complete, &[deleted(0)]), "ExecutorFailed at its end", "it ended by itself");
+}
+
 /// The cause a Job that left no readable word ends with, and whether its container ever ran.
 fn told(job: &Job, pods: &[Pod]) -> String {
     match fate(job, pods, Some(at(0)), SignedDuration::from_mins(10), at(11)) {

@@ -5,6 +5,10 @@ use std::{io::IsTerminal as _, process::ExitCode};
 use backproof_webhook::{Options, probe, run::run};
 use clap::{Parser, Subcommand};
 
+/// musl's own allocator is slow where several threads make and drop many small pieces, which is all that reading a review is.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Stack of each worker: reading and judging large objects takes some.
 const STACK: usize = 8 << 20;
 

@@ -6,7 +6,6 @@
 mod admission;
 mod agreement;
 mod away;
-mod bench;
 mod calls;
 #[path = "../../../api/tests/validate/cases.rs"]
 #[allow(dead_code, reason = "the pure judgement is made beside the tables")]

@@ -1,10 +1,31 @@
 //! What our webhook adds to the creation of a session, beside what one adds that does nothing, with ten thousand Snapshots
-//! in the caches. Interleaved, so that whatever else the machine does meets all three; printed, never judged.
+//! in the caches. Interleaved, so that whatever else the machine does meets all three; printed, never judged. Run by
+//! `hack/bench-webhook.sh`.
 
-use std::time::Instant;
+// Whole objects as JSON literals.
+#![recursion_limit = "256"]
+
+#[path = "../../tests/webhook/calls.rs"]
+#[allow(dead_code, reason = "the tests need more of it")]
+mod calls;
+#[path = "../../../api/tests/validate/cases.rs"]
+#[allow(dead_code, reason = "the tests need more of it")]
+mod cases;
+#[path = "../../tests/webhook/recorder.rs"]
+#[allow(dead_code, reason = "the tests need more of it")]
+mod recorder;
+#[path = "../../tests/webhook/service.rs"]
+#[allow(dead_code, reason = "the tests need more of it")]
+mod service;
+
+use std::{
+    path::PathBuf,
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, ensure};
-use backproof_testing::{ApiServer, chart, free_port};
+use backproof_testing::{ApiServer, Process, chart, free_port, wait};
 use futures::{StreamExt as _, stream};
 use kube::Client;
 use serde_json::{Value, json};
@@ -13,22 +34,40 @@ use crate::{
     calls::request,
     cases::world,
     recorder::Recorder,
-    service::{Replica, namespace, registration},
+    service::{Replica, cpu_of, namespace, registration},
 };
 
+/// Where the webhook that does nothing writes how it is reached.
+const NOOP: &str = "BACKPROOF_BENCH_NOOP";
+
 const SNAPSHOTS: usize = 10_000;
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 10;
 const REQUESTS: usize = 200;
 const NAMES: [&str; 3] = ["none", "noop", "ours"];
 
-/// Registers a webhook that allows everything and looks at nothing.
-async fn noop(server: &ApiServer, registered: &Value) -> Result<()> {
+/// The webhook that does nothing, as a process of its own like every other webhook: this program again.
+async fn serve_noop(told: PathBuf) -> Result<()> {
+    let noop = Recorder::start()?;
+    let draft = told.with_extension("draft");
+    std::fs::write(&draft, noop.client_config().to_string())?;
+    std::fs::rename(draft, told)?;
+    std::future::pending().await
+}
+
+/// Starts and registers a webhook that allows everything and looks at nothing.
+async fn noop(server: &ApiServer, registered: &Value) -> Result<Process> {
+    let told = server.directory().join("noop.json");
+    let mut command = Command::new(std::env::current_exe()?);
+    command.env(NOOP, &told);
+    let process = Process::start(command, server.directory().join("noop.log"))?;
+    wait(Duration::from_secs(30), async || Ok(told.exists())).await.context("the no-op webhook did not start")?;
     let mut webhook = registered.clone();
     webhook["name"] = json!("noop.backproof.dev");
-    webhook["clientConfig"] = Recorder::start()?.client_config();
+    webhook["clientConfig"] = serde_json::from_slice(&std::fs::read(told)?)?;
     webhook["namespaceSelector"] = json!({"matchLabels": {"bench": "noop"}});
     let meta = json!({"name": "noop"});
-    server.apply(&[json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration", "metadata": meta, "webhooks": [webhook]})]).await
+    server.apply(&[json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration", "metadata": meta, "webhooks": [webhook]})]).await?;
+    Ok(process)
 }
 
 /// The objects a session names, in a namespace.
@@ -81,8 +120,14 @@ fn part(times: &mut [f64], share: f64) -> f64 {
     times[((times.len() - 1) as f64 * share) as usize]
 }
 
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "bench: prints figures, judges nothing"]
+fn main() -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    match std::env::var_os(NOOP) {
+        Some(told) => runtime.block_on(serve_noop(told.into())),
+        None => runtime.block_on(what_the_webhook_adds()),
+    }
+}
+
 async fn what_the_webhook_adds() -> Result<()> {
     let server = ApiServer::start().await?;
     server.apply(&chart(&["crds.yaml"])?).await?;
@@ -106,12 +151,13 @@ async fn what_the_webhook_adds() -> Result<()> {
         webhook["namespaceSelector"] = json!({"matchLabels": {"bench": "ours"}});
     }
     server.apply(&registered).await?;
-    noop(&server, &registered[0]["webhooks"][0]).await?;
+    let noop = noop(&server, &registered[0]["webhooks"][0]).await?;
     let replica = Replica::start(&server, port, &[])?;
     replica.ready().await?;
     tokio::time::sleep(std::time::Duration::from_secs(2)).await;
 
-    let before = replica.cpu()?;
+    let cpu = || anyhow::Ok([cpu_of(&noop)?, cpu_of(&replica.process)?]);
+    let before = cpu()?;
     println!("| connections | create | p50 ms | p99 ms | added p50 | added p99 |\n|---|---|---|---|---|---|");
     for connections in [1, 32] {
         let mut times = [Vec::new(), Vec::new(), Vec::new()];
@@ -135,8 +181,10 @@ async fn what_the_webhook_adds() -> Result<()> {
             over(|it| it.1)
         );
     }
-    let reviews = 2 * ROUNDS * REQUESTS;
-    println!("CPU time of the webhook per review: {:.0} us", (replica.cpu()? - before).as_micros() as f64 / reviews as f64);
+    let reviews = (2 * ROUNDS * REQUESTS) as f64;
+    for ((name, after), before) in NAMES[1..].iter().zip(cpu()?).zip(before) {
+        println!("CPU time of {name} per review: {:.0} us", (after - before).as_micros() as f64 / reviews);
+    }
     println!("memory of the webhook with {SNAPSHOTS} Snapshots: {} MiB", replica.memory("VmRSS")?);
     Ok(())
 }

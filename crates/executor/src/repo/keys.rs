@@ -30,6 +30,8 @@ pub(super) fn open(
     findings: &Findings,
 ) -> Result<Opened, Finding> {
     let mut opened = None;
+    // What keeps an intact key from being tried says nothing of the others.
+    let mut strange = None;
     let mut intact = 0;
     let mut damaged = Vec::new();
     for listed in listed {
@@ -44,7 +46,10 @@ pub(super) fn open(
             Ok(key_file) => {
                 intact += 1;
                 if opened.is_none() {
-                    opened = try_passwords(&key_file, passwords)?;
+                    match try_passwords(&key_file, passwords) {
+                        Ok(found) => opened = found,
+                        Err(finding) => strange = Some(finding),
+                    }
                 }
             }
             Err(fault) => damaged.push((file.path(), fault, bytes)),
@@ -72,6 +77,9 @@ pub(super) fn open(
         let of = damaged.len();
         if all_damaged {
             return Finding { kind, path: "keys".to_owned(), detail: format!("all {of} key files are damaged; without one nobody can open the repository") };
+        }
+        if let Some(strange) = strange {
+            return strange;
         }
         let detail = format!(
             "the password opens none of the {intact} intact key files; put the repository's password into RESTIC_PASSWORD of the Secret that the Repository's encryptionSecret names"

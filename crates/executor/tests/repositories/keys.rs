@@ -8,7 +8,7 @@ use backproof_api::{
 };
 
 use crate::support::{
-    open_up,
+    forge, open_up,
     restic::restic,
     sample::{self, PASSWORD, Sample},
 };
@@ -73,4 +73,33 @@ fn a_lost_key_is_told_apart_from_a_wrong_password() {
     assert_ne!(told("a wrong guess", &facts.id).password_fingerprint, facts.password_fingerprint);
     assert_eq!(told(PASSWORD, "").password_fingerprint, "", "by hand nothing is known of earlier runs");
     assert_eq!(run(&sample, &target("third"), "another horse", &facts.id).outcome, Verdict::Verified);
+}
+
+/// Somebody's newer tool may add a key of another kind: it keeps nobody out, and it is not mistaken for a wrong password.
+#[test]
+fn a_key_of_an_unknown_kind_does_not_stand_in_the_way_of_the_others() {
+    let scratch = tempfile::tempdir().expect("a directory");
+    open_up(scratch.path());
+    let sample = sample::make(scratch.path(), 2);
+    let keys = sample.repository.join("keys");
+    let of_restic = fs::read_dir(&keys).expect("keys").next().expect("a key").expect("an entry").path();
+    let mut key: serde_json::Value = serde_json::from_slice(&fs::read(&of_restic).expect("reading")).expect("a key file");
+    key["kdf"] = "argon2id".into();
+    // One that is listed before restic's own, and one that is listed after it.
+    let mut made = [false; 2];
+    for number in 0.. {
+        key["username"] = format!("{number}").into();
+        let content = key.to_string();
+        let path = keys.join(forge::id_of(content.as_bytes()));
+        if !std::mem::replace(&mut made[usize::from(path < of_restic)], true) {
+            fs::write(path, content).expect("writing");
+        }
+        if made == [true; 2] {
+            break;
+        }
+    }
+    let report = run(&sample, &scratch.path().join("opened"), PASSWORD, "");
+    assert_eq!(report.outcome, Verdict::Verified, "{report:?}");
+    let report = run(&sample, &scratch.path().join("closed"), "a wrong guess", "");
+    assert_eq!((report.outcome, report.cause), (Verdict::Inconclusive, Some(Cause::UnsupportedRepository)), "{report:?}");
 }

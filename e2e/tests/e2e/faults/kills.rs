@@ -42,6 +42,7 @@ impl Phoenix {
 
     fn rise(&mut self) {
         if self.controller.is_dead() {
+            self.stage.bury();
             self.controller = self.stage.start(&self.proxy.url());
             self.proxy.victim(self.controller.id());
             self.lives += 1;

@@ -17,6 +17,9 @@ pub struct PinnedRun {
     pub verifier: PinnedVerifier,
     /// The Repository the Snapshot lies in.
     pub repository: PinnedObject,
+    /// SHA-256 of where the Repository lay when the run started: its storage and its path there.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub place: String,
     /// When the run started, RFC 3339.
     pub started: String,
     /// When the run ends as Inconclusive at the latest, RFC 3339.
@@ -246,6 +249,9 @@ pub struct VerificationRecord {
     /// The restic ids that were restored.
     #[serde(default)]
     pub restic_ids: Vec<String>,
+    /// SHA-256 of where the Repository lay: what was proven of one copy says nothing of another.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub place: String,
     /// What was restored.
     #[serde(default)]
     pub restored: Counts,

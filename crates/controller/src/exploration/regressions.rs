@@ -1,5 +1,7 @@
 //! Schedules that once broke a promise.
 
+use backproof_testing::memory::Object;
+
 use super::{
     choice,
     engine::{Engine, roomy},
@@ -39,6 +41,32 @@ const ONCE_BROKEN: &[(&str, &str, &str)] = &[
 #[test]
 fn what_once_broke_holds() {
     roomy(all_hold);
+}
+
+/// A write that the API server refuses as if somebody else had been first is tried again soon: no event tells that nothing came
+/// of it, and what waits for one waits until the deadline.
+const NOT_LEFT_TO_THE_DEADLINE: &[(&str, &str)] = &[
+    ("the removal of a Job that was made before a lost answer", "session:one restore:one!lose!1 restore:one!refuse!1!409"),
+    ("the making of a Job", "session:one restore:one!refuse!1!409"),
+    ("the record of a Job", "session:one restore:one!refuse!2!409"),
+    ("the start of a Job", "session:one restore:one!refuse!3!409"),
+];
+
+#[test]
+fn what_was_refused_in_passing_is_not_left_to_the_deadline() {
+    roomy(all_end_well);
+}
+
+fn all_end_well() {
+    let engine = Engine::new();
+    for (what, line) in NOT_LEFT_TO_THE_DEADLINE {
+        let schedule = choice::parse(line).unwrap();
+        let world = search::replay(&engine, &scenario::named("one").unwrap(), &schedule);
+        let world = world.unwrap_or_else(|(path, broken)| panic!("{what}: {}\nby {}", broken.join("\n"), choice::line(&path)));
+        let told = |session: &Object| [session.text_at("/status/verdict"), session.text_at("/status/cause")].join(" ");
+        let ends: Vec<_> = world.store.all("BackupVerificationSession").map(|(_, session)| told(session)).collect();
+        assert_eq!(ends, ["Verified "], "{what}");
+    }
 }
 
 fn all_hold() {

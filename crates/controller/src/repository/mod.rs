@@ -325,8 +325,7 @@ impl Discovery {
                     self.begin_with_copy(repository, &jobs, &Waiting::of(&made), &decision.secrets).await?
                 }
                 Ok(_) => {}
-                // The cache is late; the Job tells by itself when it ends.
-                Err(error) if error.is_conflict() => {}
+                // A conflict too: the cache is late, or the server was busy; either shows the next time.
                 Err(error) => return Err(error),
             }
         } else if let Some(waiting) = &decision.resume {
@@ -443,8 +442,8 @@ where
     };
     match api.delete(name, &params).await.map_err(Error::api(format!("delete {} {name}", K::kind(&())))) {
         Ok(_) => Ok(()),
-        // Gone, or another one by now.
-        Err(error) if error.is_not_found() || error.is_conflict() => Ok(()),
+        // Another one by now is a conflict: looked at again with what the cache has then.
+        Err(error) if error.is_not_found() => Ok(()),
         Err(error) => Err(error),
     }
 }

@@ -119,7 +119,10 @@ async fn perform(sources: &Sources, restore: &RestoreSession, effect: Effect, re
             Ok(true)
         }
         // The Job's end is an event of its own.
-        Effect::Delete(job) => delete(sources, restore, job).await.map(|()| false),
+        Effect::Delete(job) => {
+            recent.unsure |= !delete(sources, restore, job).await?;
+            Ok(false)
+        }
         Effect::Start { job, resource_version, seconds } => {
             let api = Api::<Job>::namespaced(sources.client.clone(), &job.namespace);
             let patch = json!({
@@ -165,6 +168,7 @@ async fn create(sources: &Sources, job: Job, recent: &mut Recent) -> Result<(), 
         Err(error) if error.is_conflict() => {
             // Whose it is, the next decision says.
             let there = api.get_opt(&name).await.map_err(Error::api(format!("get Job {namespace}/{name}")))?;
+            recent.unsure |= there.is_none();
             recent.jobs.extend(there);
             Ok(())
         }
@@ -180,17 +184,18 @@ async fn create(sources: &Sources, job: Job, recent: &mut Recent) -> Result<(), 
 }
 
 /// Removes a Job, but only on the word of a RestoreSession that is not out of date: what an older one does not record may
-/// be recorded by now.
-async fn delete(sources: &Sources, restore: &RestoreSession, job: PinnedObject) -> Result<(), Error> {
+/// be recorded by now. Says whether it is on its way out.
+async fn delete(sources: &Sources, restore: &RestoreSession, job: PinnedObject) -> Result<bool, Error> {
     let now = sources.again(restore).await?;
     if now.is_none_or(|now| now.uid() != restore.uid() || now.resource_version() != restore.resource_version()) {
-        return Ok(());
+        return Ok(false);
     }
     let api = Api::<Job>::namespaced(sources.client.clone(), &job.namespace);
     let only_this = DeleteParams::foreground().preconditions(Preconditions { uid: Some(job.uid), resource_version: None });
     match api.delete(&job.name, &only_this).await.map_err(Error::api(format!("delete Job {}/{}", job.namespace, job.name))) {
-        Err(error) if !error.is_not_found() && !error.is_conflict() => Err(error),
-        // Gone, or another one by now: either way not ours to delete.
-        Ok(_) | Err(_) => Ok(()),
+        // Another one by now, which is not ours to delete, or a server that was too busy with it.
+        Err(error) if error.is_conflict() => Ok(false),
+        Err(error) if !error.is_not_found() => Err(error),
+        Ok(_) | Err(_) => Ok(true),
     }
 }

@@ -112,7 +112,8 @@ pub(crate) async fn make(
         Err(error) if error.status_code() == Some(403) => Ok(Err(not_allowed(&error))),
         Err(error) if error.is_conflict() => {
             let there = api.get_opt(&job.name).await.map_err(Error::api(format!("get Secret {}/{}", job.namespace, job.name)))?;
-            let ours = there.is_none_or(|there| is_of(&there, job, mark));
+            let Some(there) = there else { return Err(error) };
+            let ours = is_of(&there, job, mark);
             let taken = || {
                 let text = format!("Secret {}/{} exists and is not the copy for this Job; delete it", job.namespace, job.name);
                 Failure::new(Cause::NameTaken, text)
@@ -139,7 +140,8 @@ pub(crate) async fn remove(client: &Client, namespace: &str, name: &str, mark: M
     }
     let only_this = DeleteParams::default().preconditions(Preconditions { uid: there.uid(), resource_version: None });
     match api.delete(name, &only_this).await.map_err(Error::api(format!("delete Secret {namespace}/{name}"))) {
-        Err(error) if !error.is_not_found() && !error.is_conflict() => Err(error),
+        // A conflict too: what was read is deleted the next time, if it still is that.
+        Err(error) if !error.is_not_found() => Err(error),
         Ok(_) | Err(_) => Ok(()),
     }
 }

@@ -272,7 +272,8 @@ where
         }
         Err(error) if error.is_conflict() => {
             let there = api.get_opt(&name).await.map_err(Error::api(format!("get {what}")))?;
-            let ours = there.is_none_or(|there| there.owner_references() == object.owner_references());
+            let Some(there) = there else { return Err(error) };
+            let ours = there.owner_references() == object.owner_references();
             let taken = || Failure::new(Cause::NameTaken, format!("{what} exists and was not made for this Job; delete it"));
             Ok(if ours { Ok(()) } else { Err(taken()) })
         }

@@ -54,6 +54,7 @@ use kube::{
 };
 use serde::de::DeserializeOwned;
 
+pub(crate) use known::place;
 pub(crate) use owner::{Owner, parts};
 pub(crate) use status::REPORTED;
 
@@ -65,6 +66,8 @@ use plan::Installation;
 /// A RestoreSession that may not parse: one malformed object must not stop the watch.
 type Guarded = DeserializeGuard<RestoreSession>;
 
+/// When to look again after a write that may have come to nothing.
+const SOON: Duration = Duration::from_secs(2);
 /// Kind of the objects reconciled here, for metrics and logs.
 const KIND: &str = "RestoreSession";
 /// Most decisions in one go; a run with several components takes a handful.
@@ -189,6 +192,7 @@ impl World {
                     }
                     restore = *next;
                 }
+                Applied::Settled(_) if recent.unsure => return Ok(Action::requeue(SOON)),
                 Applied::Settled(settled) if wake.is_none() && status::is_closed(&settled.status.clone().unwrap_or_default()) => {
                     self.sources.forget(&settled);
                     return Ok(Action::await_change());

@@ -57,6 +57,8 @@ pub(crate) struct Recent {
     pub(crate) inputs: Option<Inputs>,
     /// Why the API server will never take what this restore has to write.
     pub(crate) refused: Option<Failure>,
+    /// Whether a write came to nothing because somebody else seemed to be first: then no event may ever tell of it.
+    pub(crate) unsure: bool,
 }
 
 impl Recent {

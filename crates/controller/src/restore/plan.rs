@@ -19,7 +19,7 @@ use kube::{
 use super::{
     Owner, copies, foreign,
     job::{self, Parts},
-    known,
+    known::{self, place},
     landing::{self, Landing, Origin},
     resolve::{is_ours, resolve, restore_task, unchanged},
     settings::{Profile, Wishes},
@@ -86,6 +86,7 @@ pub(crate) fn plan(
     unchanged("BackupVerifier", &run.verifier.object, verifier)?;
     let repository = found("Repository", &run.repository, inputs.repository.as_ref(), Cause::RepositoryObjectNotFound)?;
     let storage = storage_of(repository, inputs, &namespace)?;
+    lies_where_it_did(&run.place, repository, storage)?;
     let snapshot_pin =
         PinnedObject { namespace: String::new(), name: run.snapshot.name.clone(), uid: run.snapshot.uid.clone(), generation: 0 };
     let snapshot = found("Snapshot", &snapshot_pin, inputs.snapshot.as_ref(), Cause::SnapshotObjectNotFound)?;
@@ -184,6 +185,20 @@ fn found<'a, K: ResourceExt>(kind: &str, pinned: &PinnedObject, there: Option<&'
         ));
     }
     Ok(object)
+}
+
+/// Whether a Repository still lies where the run was pinned to. What is read there is not what the session stands for otherwise.
+fn lies_where_it_did(pinned: &str, repository: &Repository, storage: &BackupStorage) -> Result<(), Failure> {
+    // Runs of versions that did not pin it have nothing to compare.
+    if pinned.is_empty() || place(repository, storage) == pinned {
+        return Ok(());
+    }
+    let text = format!(
+        "Repository {} lies elsewhere since the session has started: its spec.path or BackupStorage {} was changed; start another session",
+        repository.name_any(),
+        storage.name_any()
+    );
+    Err(Failure::new(Cause::RepositoryChangedDuringRun, text))
 }
 
 fn storage_of<'a>(repository: &Repository, inputs: &'a Inputs, namespace: &str) -> Result<&'a BackupStorage, Failure> {

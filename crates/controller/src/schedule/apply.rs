@@ -107,8 +107,8 @@ async fn delete(api: &Api<CronJob>, name: &str, uid: &str) -> Result<(), Error> 
     };
     match api.delete(name, &params).await.map_err(Error::api(format!("delete CronJob {name}"))) {
         Ok(_) => Ok(()),
-        // Gone, or another one by now.
-        Err(error) if error.is_not_found() || error.is_conflict() => Ok(()),
+        // Another one by now is a conflict: looked at again with what the cache has then.
+        Err(error) if error.is_not_found() => Ok(()),
         Err(error) => Err(error),
     }
 }

@@ -21,7 +21,7 @@ const CLOCKS: SignedDuration = SignedDuration::from_mins(5);
 /// The session whose proof of this Snapshot still holds for this run, or nothing.
 ///
 /// A proof holds only if the status says Verified, the record's own verdict is Verified, it names this very Snapshot, these
-/// restic ids and this verifier, and it has not expired. `Verified` without such a record proves nothing.
+/// restic ids, this place and this verifier, and it has not expired. `Verified` without such a record proves nothing.
 pub(super) fn that_holds(snapshot: &Snapshot, run: &PinnedRun, reverify_after: &str, now: Timestamp) -> Result<String, DurationError> {
     let limit = duration::parse_optional(reverify_after)?;
     let status = snapshot.status.as_ref();
@@ -39,6 +39,8 @@ pub(super) fn that_holds(snapshot: &Snapshot, run: &PinnedRun, reverify_after: &
         && record.snapshot_uid == run.snapshot.uid
         && ids == restic_ids(run)
         && record.verifier_hash == run.verifier.hash
+        && !run.place.is_empty()
+        && record.place == run.place
         && young;
     Ok(if holds { record.session } else { String::new() })
 }
@@ -111,6 +113,7 @@ fn conclude(
         verifier_hash: run.verifier.hash.clone(),
         snapshot_uid: run.snapshot.uid.clone(),
         restic_ids: restic_ids(run),
+        place: run.place.clone(),
         restored: evidence.restored,
         read_back: evidence.read_back,
         failed_checks: evidence.checks.iter().filter(|check| !check.holds).map(|check| check.name.clone()).collect(),
@@ -141,7 +144,7 @@ mod tests {
 
     fn run() -> PinnedRun {
         serde_saphyr::from_str(
-            "{started: '2026-01-01T11:00:00Z', verifier: {hash: h, task: t}, snapshot: {name: s, uid: sna, components: [{name: pod, path: '.', resticIds: [r1]}]}}",
+            "{started: '2026-01-01T11:00:00Z', place: p, verifier: {hash: h, task: t}, snapshot: {name: s, uid: sna, components: [{name: pod, path: '.', resticIds: [r1]}]}}",
         )
         .unwrap()
     }
@@ -152,7 +155,7 @@ mod tests {
               components: {{pod: {{driver: Restic, phase: Succeeded, path: '.', resticStats: [{{summary: {{id: r1}}}}]}}}},
               lastAttempt: {{session: other, completed: '{completed}'}},
               verification: {{session: other, sessionUid: o, started: '{started}', completed: '{completed}', verdict: Verified,
-                verifierHash: h, snapshotUid: sna, resticIds: [r1]}}}}}}"
+                verifierHash: h, snapshotUid: sna, place: p, resticIds: [r1]}}}}}}"
         ))
         .unwrap()
     }
@@ -173,6 +176,21 @@ mod tests {
         ] {
             let skipped_for = that_holds(&snapshot(completed, completed), &run(), limit, now).unwrap();
             assert_eq!(!skipped_for.is_empty(), holds, "{completed} {limit}");
+        }
+    }
+
+    /// What was proven of one copy says nothing of another, and what does not say where it lay nothing at all.
+    #[test]
+    fn nothing_is_skipped_for_a_proof_of_another_place() {
+        let now = NOW.parse().unwrap();
+        let moved = |recorded: &str, pinned: &str| {
+            let mut snapshot = snapshot("2026-01-01T11:00:00Z", "2026-01-01T11:00:00Z");
+            snapshot.status.as_mut().unwrap().verification.as_mut().unwrap().place = recorded.to_owned();
+            that_holds(&snapshot, &PinnedRun { place: pinned.to_owned(), ..run() }, "", now).unwrap()
+        };
+        assert_eq!(moved("p", "p"), "other");
+        for (recorded, pinned) in [("p", "q"), ("", "p"), ("p", ""), ("", "")] {
+            assert_eq!(moved(recorded, pinned), "", "{recorded:?} {pinned:?}");
         }
     }
 

@@ -16,7 +16,7 @@ use super::{
     proof, safety,
     wire::Refusal,
 };
-use crate::clock::whole_second;
+use crate::{clock::whole_second, restore::place};
 
 /// Resolves everything a session names into `run`. What was resolved before a refusal stays in `run`, as retry and history
 /// need it.
@@ -42,6 +42,7 @@ pub(super) fn resolve(
     run.snapshot.uid = snapshot.uid().unwrap_or_default();
     safety::target_is_not_named_source(verifier, repository, snapshot, invoker, &entry)?;
     let storage = named::storage(repository, &own, references)?;
+    run.place = place(repository, storage);
     let (addon, task) = named::addon(verifier, references)?;
     let function = named::function(task, references, settings)?;
     let chosen = components::choose(snapshot, repository, &task.name)?;

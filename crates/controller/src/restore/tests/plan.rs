@@ -3,7 +3,10 @@
 use backproof_api::{Addon, Function};
 use serde_json::json;
 
-use super::facts::{World, at, from, yaml};
+use super::{
+    super::known::place,
+    facts::{World, at, from, yaml},
+};
 
 /// What a change of the world leads to: the reason, or `planned`.
 fn after(change: impl FnOnce(&mut World)) -> String {
@@ -347,6 +350,25 @@ fn a_storage_of_another_namespace_needs_its_usage_policy() {
     ] {
         assert_eq!(with(policy, labels), expected, "{policy}");
     }
+}
+
+/// What is read at another place is not what the session stands for.
+#[test]
+fn a_repository_that_was_pointed_elsewhere_is_not_restored_from() {
+    let pinned_before = |change: fn(&mut World)| {
+        after(|world| {
+            world.owner.run.place = place(world.inputs.repository.as_ref().unwrap(), world.inputs.storage.as_ref().unwrap());
+            change(world);
+        })
+    };
+    let elsewhere = "RepositoryChangedDuringRun: Repository store lies elsewhere since the session has started: its spec.path or BackupStorage disk was changed; start another session";
+    assert_eq!(pinned_before(|_| {}), "planned");
+    assert_eq!(pinned_before(|world| world.inputs.repository.as_mut().unwrap().spec.path = "other".into()), elsewhere);
+    assert_eq!(pinned_before(|world| world.inputs.storage.as_mut().unwrap().metadata.uid = Some("x".into())), elsewhere);
+    let bucket = |world: &mut World| world.inputs.storage.as_mut().unwrap().spec.storage = Some(yaml("{provider: s3, s3: {bucket: b}}"));
+    assert_eq!(pinned_before(bucket), elsewhere);
+    assert_eq!(pinned_before(|world| world.inputs.repository.as_mut().unwrap().metadata.generation = Some(9)), "planned");
+    assert_eq!(pinned_before(|world| world.owner.run.place.clear()), "planned", "an earlier version pinned none");
 }
 
 #[test]

@@ -22,9 +22,10 @@ pub(crate) async fn sound() -> Result<ApiServer> {
     server.apply(&[json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "backproof-system"}})]).await?;
     let mut installed = chart(&["controller.yaml", "webhook.yaml"])?;
     installed.retain(|object| matches!(object["kind"].as_str(), Some("Deployment" | "Service" | "ValidatingWebhookConfiguration")));
-    for webhook in installed.iter_mut().filter_map(|object| object["webhooks"].as_array_mut()).flatten() {
-        // base64 of the first line of a certificate, which is all the API server and doctor look at.
+    for webhook in installed.iter_mut().filter_map(|object| object.get_mut("webhooks")?.as_array_mut()).flatten() {
         webhook["clientConfig"]["caBundle"] = json!(bundle(&server)?);
+        // Nobody answers here, and nobody is to wait for it.
+        webhook["objectSelector"] = json!({"matchLabels": {"asked": "never"}});
     }
     server.apply(&installed).await?;
     for name in ["backproof-controller", "backproof-webhook"] {
@@ -61,8 +62,11 @@ fn changed(path: impl Into<String>, patch: Value, said: &'static str, word: &'st
 
 #[rustfmt::skip]
 fn faults() -> Vec<Fault> {
-    let entry = |verifier: Value, repository: &str| json!({"spec": {"sessions": [{"name": "nightly", "repositories": [
-        {"name": repository, "backend": "store", "directory": "/x", "backupVerifier": verifier}]}]}});
+    let entry = |verifier: Option<&str>, repository: &str| {
+        let mut entry = json!({"name": repository, "backend": "store", "directory": "/x"});
+        verifier.into_iter().for_each(|name| entry["backupVerifier"] = json!({"name": name}));
+        json!({"spec": {"sessions": [{"name": "nightly", "repositories": [entry]}]}})
+    };
     let twice = json!({"spec": {"sessions": [{"name": "nightly", "repositories": [
         {"name": "repo", "backend": "store", "directory": "/x", "backupVerifier": {"name": "verifier"}},
         {"name": "repo", "backend": "store", "directory": "/x", "backupVerifier": {"name": "verifier"}}]}]}});
@@ -74,10 +78,10 @@ fn faults() -> Vec<Fault> {
         gone(format!("{INSTALLED}/backproof-webhook"), "Deployment backproof-system/backproof-webhook does not exist, but ValidatingWebhookConfiguration", "problem"),
         changed(format!("{INSTALLED}/backproof-webhook/status"), json!({"status": {"readyReplicas": 0}}), "replicas are ready, so sessions and verifiers cannot be written", "problem"),
         gone("/api/v1/namespaces/backproof-system/services/backproof-webhook", "Service backproof-system/backproof-webhook of the webhook does not exist", "problem"),
-        changed(format!("{CORE}/backupconfigurations/backup"), entry(Value::Null, "repo"), "BackupVerifier demo/verifier: nobody here names it", "warning"),
-        changed(format!("{CORE}/backupconfigurations/backup"), entry(Value::Null, "repo"), "Repository demo/repo: no verifier is named for it", "warning"),
-        changed(format!("{CORE}/backupconfigurations/backup"), entry(json!({"name": "none"}), "repo"), "BackupVerifier demo/none does not exist, but spec.sessions[0].repositories[0] of BackupConfiguration demo/backup names it", "problem"),
-        changed(format!("{CORE}/backupconfigurations/backup"), entry(json!({"name": "verifier"}), "none"), "Repository demo/none does not exist, but spec.sessions[0]", "problem"),
+        changed(format!("{CORE}/backupconfigurations/backup"), entry(None, "repo"), "BackupVerifier demo/verifier: nobody here names it", "warning"),
+        changed(format!("{CORE}/backupconfigurations/backup"), entry(None, "repo"), "Repository demo/repo: no verifier is named for it", "warning"),
+        changed(format!("{CORE}/backupconfigurations/backup"), entry(Some("none"), "repo"), "BackupVerifier demo/none does not exist, but spec.sessions[0].repositories[0] of BackupConfiguration demo/backup names it", "problem"),
+        changed(format!("{CORE}/backupconfigurations/backup"), entry(Some("verifier"), "none"), "Repository demo/none does not exist, but spec.sessions[0]", "problem"),
         changed(format!("{CORE}/backupconfigurations/backup"), twice, "session nightly names Repository repo more than once", "problem"),
         changed(format!("{CORE}/backupconfigurations/backup"), json!({"spec": {"paused": true}}), "BackupConfiguration demo/backup is paused", "warning"),
         gone("/apis/addons.kubestash.com/v1alpha1/addons/backproof-pvc-addon", "Addon \"pvc-addon\" does not exist, but BackupVerifier demo/verifier names it", "problem"),
@@ -166,7 +170,8 @@ async fn put_back(server: &ApiServer, path: &str, before: Value) -> Result<()> {
     for key in ["uid", "resourceVersion", "managedFields", "creationTimestamp", "generation"] {
         meta.remove(key);
     }
-    if request(server, "GET", path, None).await.is_ok() {
+    if let Ok(found) = request(server, "GET", path, None).await {
+        object["metadata"]["resourceVersion"] = found["metadata"]["resourceVersion"].clone();
         request(server, "PUT", path, Some(&object)).await?;
     } else {
         let (collection, _) = path.rsplit_once('/').context("no collection")?;

@@ -28,8 +28,6 @@ const LOG: &str = "{\"level\":\"info\",\"message\":\"ready\"}\npassword=hunter2-
 async fn nothing_that_is_secret_leaves_the_cluster() -> Result<()> {
     let server = doctor::sound().await?;
     kubelet::start(&server, [("backproof-", LOG)].into()).await?;
-    // The webhook of the sound cluster does not run.
-    request(&server, "DELETE", "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/backproof-webhook", None).await?;
     plant(&server).await?;
     let planted = everything(&server).await?;
     let there: BTreeSet<usize> = (0..PLANTS).filter(|n| planted.contains(&format!("{PLANT}{n}."))).collect();
@@ -115,6 +113,7 @@ async fn plant(server: &ApiServer) -> Result<()> {
         },
     })).await?;
     patch(format!("{core}/backupverifier/verifier"), json!({"spec": {
+        "type": "Script", "function": "kubedbverifier",
         "script": {"location": "/x", "args": [p(6)]},
         "volumes": [{"name": "v", "csi": {"driver": "d", "volumeAttributes": {"key": p(7)}}}],
         "restoreOption": {"addonInfo": {
@@ -150,7 +149,7 @@ async fn plant(server: &ApiServer) -> Result<()> {
     stand::whole(server, &session, Ending::Red, Duration::ZERO).await?;
     let status = json!({"status": {
         "message": format!("https://u:{}@host did not answer", p(22)),
-        "conditions": [{"type": "BackproofStatus", "status": "True", "message": format!("{{\"passwordFingerprint\":\"{}\"}}", p(23))}],
+        "conditions": [{"type": "BackproofStatus", "status": "True", "lastTransitionTime": "2026-11-26T12:00:00Z", "reason": "X", "message": format!("{{\"passwordFingerprint\":\"{}\"}}", p(23))}],
         "evidence": {"repository": {"id": "r", "version": 2, "keys": ["k"], "passwordFingerprint": p(24)}},
     }});
     world::status(server, &format!("{core}/backupverificationsession/by-hand"), &status).await?;

@@ -50,7 +50,7 @@ async fn each_repository_is_shown_with_its_last_proof_and_its_newest_run() -> Re
     }
     let ended = json!({"status": {
         "phase": "Failed", "verdict": "Inconclusive", "cause": "StorageUnreachable", "completionTime": "2026-01-04T00:00:00Z",
-        "conditions": [{"type": "Ready", "status": "False"}], "run": {"snapshot": {"name": "snap", "uid": uid}},
+        "conditions": [{"type": "Ready", "status": "False", "lastTransitionTime": "2026-01-04T00:00:00Z"}], "run": {"snapshot": {"name": "snap", "uid": uid}},
     }});
     world::status(&server, &format!("{SESSIONS}/later"), &ended).await?;
     let held = json!({"metadata": {"annotations": {"backproof.dev/hold": "{\"tries\":1,\"next\":\"2126-01-01T00:00:00Z\"}"}}});

@@ -9,6 +9,7 @@ mod doctor;
 pub mod error;
 mod explain;
 mod find;
+mod kinds;
 pub mod options;
 mod output;
 mod records;

@@ -2,48 +2,49 @@
 
 use std::collections::BTreeSet;
 
-use backproof_api::{
-    crd::{self, Definition},
-    rbac::WEBHOOK,
-};
+use backproof_api::rbac::WEBHOOK;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{
     api::{admissionregistration::v1::ValidatingWebhookConfiguration, apps::v1::Deployment, coordination::v1::Lease, core::v1::Service},
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
-use kube::Api;
+use kube::{
+    Api,
+    api::{ApiResource, DynamicObject},
+};
 use serde_json::Value;
 
 use super::{Findings, Level};
 use crate::{
     cluster::Cluster,
     error::{Error, tried},
+    kinds::{self, Kind, VERSION},
     output,
 };
 
 /// Deployment of the controller, and the Lease by which one of several acts.
 const CONTROLLER: &str = "backproof-controller";
-/// The version our kinds are served in.
-const VERSION: &str = "v1alpha1";
 /// A controller renews its Lease every few seconds; one that has not for this long does not act.
 const RENEWED: SignedDuration = SignedDuration::from_secs(60);
 
 pub(super) async fn look(cluster: &Cluster, findings: &mut Findings, namespace: &str) -> Result<(), Error> {
-    let api: Api<CustomResourceDefinition> = Api::all(cluster.client.clone());
-    for wanted in crd::all() {
-        let name = format!("{}.{}", wanted.plural, wanted.group);
+    // Read as it is: the typed schemas of all kinds are large.
+    let definitions = ApiResource::erase::<CustomResourceDefinition>(&());
+    let api: Api<DynamicObject> = Api::all_with(cluster.client.clone(), &definitions);
+    for wanted in kinds::all() {
+        let name = wanted.definition();
         let read = api.get_opt(&name).await.map_err(tried(format!("cannot get CustomResourceDefinition {name}")));
         if let Some(found) = findings.read(read)? {
-            kind(findings, &name, wanted, found.and_then(|found| serde_json::to_value(found).ok()));
+            kind(findings, &wanted, found.map(|found| found.data));
         }
     }
     controller(cluster, findings, namespace).await?;
     webhook(cluster, findings, namespace).await
 }
 
-/// Whether a kind is served, with all fields that this version writes.
-fn kind(findings: &mut Findings, name: &str, wanted: &Definition, found: Option<Value>) {
-    let described = format!("CustomResourceDefinition {name}");
+/// Whether a kind is served, with all fields that are Backproof's.
+fn kind(findings: &mut Findings, wanted: &Kind, found: Option<Value>) {
+    let described = format!("CustomResourceDefinition {}", wanted.definition());
     findings
         .check(found.is_some(), Level::Problem, || format!("{described} does not exist: install the chart's CRDs (value crds.enabled)"));
     let Some(found) = found else { return };
@@ -57,10 +58,7 @@ fn kind(findings: &mut Findings, name: &str, wanted: &Definition, found: Option<
         .as_array()
         .is_some_and(|conditions| conditions.iter().any(|condition| condition["type"] == "Established" && condition["status"] == "True"));
     findings.check(established, Level::Problem, || format!("{described} is not established: `kubectl describe` it"));
-    let (mut ours, mut theirs) = (BTreeSet::new(), BTreeSet::new());
-    paths(wanted.schema(), "", &mut ours);
-    paths(&served["schema"]["openAPIV3Schema"], "", &mut theirs);
-    let missing: Vec<&str> = ours.difference(&theirs).map(String::as_str).collect();
+    let missing: Vec<&str> = wanted.ours().filter(|path| !kinds::has(&served["schema"]["openAPIV3Schema"], path)).collect();
     findings.check(missing.is_empty(), Level::Warning, || {
         let first = missing.iter().take(3).copied().collect::<Vec<_>>().join(", ");
         format!(
@@ -68,23 +66,6 @@ fn kind(findings: &mut Findings, name: &str, wanted: &Definition, found: Option<
             missing.len()
         )
     });
-}
-
-/// Every field of a schema, by its path.
-fn paths(schema: &Value, at: &str, found: &mut BTreeSet<String>) {
-    for (name, inner) in schema["properties"].as_object().into_iter().flatten() {
-        let path = if at.is_empty() { name.clone() } else { format!("{at}.{name}") };
-        // API server and generator agree on what stands at the top of every kind.
-        if !matches!(path.as_str(), "apiVersion" | "kind" | "metadata") {
-            paths(inner, &path, found);
-            found.insert(path);
-        }
-    }
-    for inner in ["items", "additionalProperties"] {
-        if schema[inner].is_object() {
-            paths(&schema[inner], at, found);
-        }
-    }
 }
 
 async fn controller(cluster: &Cluster, findings: &mut Findings, namespace: &str) -> Result<(), Error> {

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use backproof_api::{crd, labels};
+use backproof_api::labels;
 use k8s_openapi::{api::core::v1::Pod, apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition};
 use kube::{
     Api, ResourceExt as _,
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::{
     cluster::{Cluster, Place},
     error::{Error, tried},
-    output, redact,
+    kinds, output, redact,
 };
 
 /// Lines of a log, the newest.
@@ -50,12 +50,9 @@ impl Bundle {
 
 pub(super) async fn bundle(cluster: &Cluster, place: &Place, installed_in: &str) -> Result<Bundle, Error> {
     let mut bundle = Bundle::default();
-    for definition in crd::all() {
-        let kind =
-            ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(&definition.group, "v1alpha1", &definition.kind), &definition.plural);
-        let own = Place::Everywhere;
-        let scoped = definition.object["spec"]["scope"] == "Namespaced";
-        all(cluster, &mut bundle, "objects", &kind, if scoped { place } else { &own }, |_| true).await?;
+    let kinds = kinds::all();
+    for kind in &kinds {
+        all(cluster, &mut bundle, "objects", &kind.resource, if kind.namespaced { place } else { &Place::Everywhere }, |_| true).await?;
     }
     for (group, kind, plural) in [("batch", "Job", "jobs"), ("batch", "CronJob", "cronjobs"), ("", "Pod", "pods")] {
         let kind = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, "v1", kind), plural);
@@ -68,7 +65,7 @@ pub(super) async fn bundle(cluster: &Cluster, place: &Place, installed_in: &str)
     }
     let uids = bundle.uids.clone();
     let kind = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("", "v1", "Event"), "events");
-    let groups: BTreeSet<&str> = crd::all().iter().map(|definition| definition.group.as_str()).collect();
+    let groups: BTreeSet<&str> = kinds.iter().map(|kind| kind.resource.group.as_str()).collect();
     all(cluster, &mut bundle, "objects", &kind, place, |event| {
         let about = &event.data["involvedObject"];
         let version = about["apiVersion"].as_str().unwrap_or_default();
@@ -144,20 +141,22 @@ async fn logs(cluster: &Cluster, bundle: &mut Bundle, namespace: &str) {
 async fn versions(cluster: &Cluster, bundle: &mut Bundle) -> Result<(), Error> {
     let server = cluster.client.apiserver_version().await.map_err(tried("cannot ask for the API server's version"));
     let server = bundle.read(server).map(|info| json!({"version": info.git_version, "platform": info.platform}));
-    let api: Api<CustomResourceDefinition> = Api::all(cluster.client.clone());
-    let mut kinds = serde_json::Map::new();
-    for definition in crd::all() {
-        let name = format!("{}.{}", definition.plural, definition.group);
+    let api: Api<DynamicObject> = Api::all_with(cluster.client.clone(), &ApiResource::erase::<CustomResourceDefinition>(&()));
+    let mut definitions = serde_json::Map::new();
+    for kind in kinds::all() {
+        let name = kind.definition();
         let read = api.get_opt(&name).await.map_err(tried(format!("cannot get CustomResourceDefinition {name}")));
         let Some(found) = bundle.read(read) else { continue };
         let value = found.map_or(Value::Null, |found| {
-            let served: Vec<_> = found.spec.versions.iter().filter(|version| version.served).map(|version| version.name.clone()).collect();
+            let versions = found.data["spec"]["versions"].as_array().map(Vec::as_slice).unwrap_or_default();
+            let served: Vec<&Value> = versions.iter().filter(|version| version["served"] == true).map(|version| &version["name"]).collect();
             json!({"generation": found.metadata.generation, "served": served})
         });
-        kinds.insert(name, value);
+        definitions.insert(name, value);
     }
     let address = redact::text(&cluster.server);
-    let versions = json!({"plugin": env!("CARGO_PKG_VERSION"), "server": server, "address": address, "customResourceDefinitions": kinds});
+    let versions =
+        json!({"plugin": env!("CARGO_PKG_VERSION"), "server": server, "address": address, "customResourceDefinitions": definitions});
     bundle.files.insert("versions.yaml".to_owned(), output::yaml(&versions)?);
     Ok(())
 }

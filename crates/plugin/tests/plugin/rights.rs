@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use backproof_plugin::rights::{Reach, Right, Without, rights};
+use backproof_plugin::rights::{self, Reach, Right, Without, rights};
 use backproof_testing::{ApiServer, wait};
 use serde_json::{Value, json};
 
@@ -158,4 +158,10 @@ fn lacking(verb: &str, right: &Right, said: &[Said]) -> Result<()> {
     };
     ensure!(said.iter().all(is_missed), "{verb} without {right:?}: {said:?}");
     Ok(())
+}
+
+#[test]
+fn the_page_shows_this_table() {
+    let (page, table) = (include_str!("../../../../docs/plugin.md"), rights::table());
+    assert!(page.contains(&table), "put this into docs/plugin.md:\n{table}");
 }

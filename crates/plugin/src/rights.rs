@@ -137,7 +137,7 @@ pub const RIGHTS: &[Right] = &[
     at(Cluster, right("doctor", ADDONS, &["functions"], LIST, "which containers run them", CHECK)),
     at(Cluster, right("report", "apiextensions.k8s.io", &["customresourcedefinitions"], GET, "versions of our kinds", NOTED)),
     at(Installation, right("report", "apps", &["deployments"], LIST, "controller and webhook", NOTED)),
-    at(Installation, right("report", "", &["pods"], LIST, "pods of controller and webhook; restore pods, in the namespace", NOTED)),
+    at(Installation, right("report", "", &["pods"], LIST, "pods of controller and webhook", NOTED)),
     at(Installation, right("report", "", &["pods/log"], GET, "their logs", NOTED)),
     right(
         "report",

@@ -90,7 +90,7 @@ impl Findings {
             }
         }
         let (problems, warnings, unseen) = (self.count(Level::Problem), self.count(Level::Warning), self.count(Level::Unseen));
-        let _ = writeln!(text, "{problems} problems, {warnings} warnings, {unseen} unseen; {} checks", self.checks);
+        let _ = writeln!(text, "problems: {problems}, warnings: {warnings}, unseen: {unseen}; checks: {}", self.checks);
         text
     }
 }

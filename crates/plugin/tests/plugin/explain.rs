@@ -39,15 +39,13 @@ async fn head(server: &ApiServer) -> Result<String> {
     Ok(HEAD.replace("backproof:0.1.0", function["spec"]["image"].as_str().unwrap_or_default()))
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn each_line_says_what_is_fine_and_what_is_not() -> Result<()> {
-    let server = world::cluster().await?;
-    world::populate(&server, "demo").await?;
-    let head = head(&server).await?;
+/// Of sessions in namespace demo.
+pub(crate) async fn each_line_says_what_is_fine_and_what_is_not(server: &ApiServer) -> Result<()> {
+    let head = head(server).await?;
 
-    ended(&server, "green", Ending::Green).await?;
+    ended(server, "green", Ending::Green).await?;
     assert_eq!(
-        explained(&server, "green").await?,
+        explained(server, "green").await?,
         format!(
             "ok  session      demo/green: Succeeded, Verified, created AGE ago
 {head}ok  restore      RestoreSession demo/green, Succeeded
@@ -60,15 +58,15 @@ remedy   none needed"
         )
     );
 
-    let red = ended(&server, "red", Ending::Red).await?;
+    let red = ended(server, "red", Ending::Red).await?;
     let event = json!({
         "apiVersion": "v1", "kind": "Event", "metadata": {"name": "red.1", "namespace": "demo"}, "type": "Warning", "reason": "VerificationFailed",
         "message": "pack 1234 is damaged", "lastTimestamp": "2026-11-26T12:00:10Z",
         "involvedObject": {"kind": "BackupVerificationSession", "namespace": "demo", "name": "red", "uid": red["metadata"]["uid"]},
     });
-    world::request(&server, "POST", "/api/v1/namespaces/demo/events", Some(&event)).await?;
+    world::request(server, "POST", "/api/v1/namespaces/demo/events", Some(&event)).await?;
     assert_eq!(
-        explained(&server, "red").await?,
+        explained(server, "red").await?,
         format!(
             "!!  session      demo/red: Failed, VerificationFailed, created AGE ago
 {head}!!  restore      RestoreSession demo/red, Failed
@@ -83,8 +81,8 @@ remedy   Take a new backup now, and look at the storage: `status.message` and `s
         )
     );
 
-    ended(&server, "open", Ending::Open).await?;
-    let text = explained(&server, "open").await?;
+    ended(server, "open", Ending::Open).await?;
+    let text = explained(server, "open").await?;
     assert!(text.starts_with("!!  session      demo/open: Failed, Inconclusive, created AGE ago\n"), "{text}");
     assert!(
         text.ends_with(
@@ -96,8 +94,8 @@ remedy   `status.message` names the object, the field and the remedy. The sessio
         "{text}"
     );
 
-    waiting(&server, &head).await?;
-    broken(&server).await
+    waiting(server, &head).await?;
+    broken(server).await
 }
 
 /// A session that nobody took up, and one that waits and says for whom.

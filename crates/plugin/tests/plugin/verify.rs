@@ -28,9 +28,10 @@ async fn judged(server: &ApiServer, namespace: &str, ending: Ending, words: &[&s
 
 /// Each verdict is an exit code, told with its evidence; progress is read from the Job's log.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_exit_code_is_the_verdict() -> Result<()> {
+async fn the_exit_code_is_the_verdict_and_what_is_not_clear_is_no_session() -> Result<()> {
     let server = world::cluster().await?;
     kubelet::start(&server, [("pod-", LOG)].into()).await?;
+    what_is_not_clear_is_no_session(&server).await?;
     let (green, red, open, skipped, kept, foreign, late) = tokio::join!(
         judged(&server, "green", Ending::Green, &[]),
         judged(&server, "red", Ending::Red, &[]),
@@ -128,10 +129,8 @@ async fn late(server: &ApiServer) -> Result<()> {
 }
 
 /// What is missing or could be meant twice is named, with what decides; nothing is created then.
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_not_clear_is_no_session() -> Result<()> {
-    let server = world::cluster().await?;
-    world::populate(&server, "demo").await?;
+async fn what_is_not_clear_is_no_session(server: &ApiServer) -> Result<()> {
+    world::populate(server, "demo").await?;
     server.apply(&[world::configuration("demo", "second", "weekly")]).await?;
     let mut twin = world::objects("demo")[5].clone();
     twin["metadata"]["name"] = json!("snap");
@@ -148,12 +147,12 @@ async fn what_is_not_clear_is_no_session() -> Result<()> {
     ] {
         let mut all = vec!["verify"];
         all.extend(words);
-        let said = ask(&server, "demo", &all).await?;
+        let said = ask(server, "demo", &all).await?;
         assert_eq!(said.code, 4, "{words:?}: {said:?}");
         assert!(said.err.contains(expected) && said.out.is_empty(), "{words:?}: {said:?}");
     }
     let all = "/apis/core.kubestash.com/v1alpha1/namespaces/demo/backupverificationsession";
-    assert_eq!(world::request(&server, "GET", all, None).await?["items"], json!([]));
+    assert_eq!(world::request(server, "GET", all, None).await?["items"], json!([]));
 
     // The same, told clearly. The Snapshot itself says which session made it.
     for words in [
@@ -163,7 +162,7 @@ async fn what_is_not_clear_is_no_session() -> Result<()> {
     ] {
         let mut all = vec!["verify"];
         all.extend(words);
-        let said = ask(&server, "demo", &all).await?;
+        let said = ask(server, "demo", &all).await?;
         assert_eq!(said.code, 0, "{words:?}: {said:?}");
         assert!(said.out.starts_with("demo/repo-") && said.out.lines().count() == 1, "{said:?}");
     }
@@ -187,7 +186,7 @@ async fn what_is_not_clear_is_no_session() -> Result<()> {
     let said = world::program(&["completion", "bash"]).await?;
     assert!(said.code == 0 && said.out.contains("kubectl-backproof") && said.out.contains("--accept-proof"), "{}", said.out);
 
-    adopted(&server).await
+    adopted(server).await
 }
 
 /// What `adopt` prints is taken by the API server, and then found by `verify`.

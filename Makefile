@@ -43,6 +43,15 @@ setup: ## Install the missing Debian packages (as root), or say which are missin
 build: ## Build all programs, static
 	@. hack/lib.sh && step "cargo build" cargo build --locked --release --workspace
 
+.PHONY: plugin
+plugin: ## Build kubectl backproof, and say where it is
+	@. hack/lib.sh && step "cargo build" cargo build --locked --release --workspace --bin kubectl-backproof
+	@printf '%s: copy it into a directory of PATH, as docs/plugin.md says\n' "$(RELEASE)/kubectl-backproof"
+
+.PHONY: plugin-path
+plugin-path:
+	@printf '%s\n' "$(RELEASE)/kubectl-backproof"
+
 .PHONY: image
 image: ## Pack the images as OCI archives, without a container engine
 	@hack/image.sh core

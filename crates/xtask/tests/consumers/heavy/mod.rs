@@ -1,0 +1,4 @@
+//! What takes minutes to build, or long to run.
+
+mod kopium;
+mod kubectl_validate;

@@ -235,7 +235,8 @@ async fn kube_state_metrics(server: &ApiServer) -> Result<()> {
         assert_eq!(states.len(), holding.len(), "{metric}: two states at once");
         states
     };
-    let texts = |pairs: &[(&str, &str)]| pairs.iter().map(|(name, word)| ((*name).to_owned(), (*word).to_owned())).collect::<BTreeMap<_, _>>();
+    let texts =
+        |pairs: &[(&str, &str)]| pairs.iter().map(|(name, word)| ((*name).to_owned(), (*word).to_owned())).collect::<BTreeMap<_, _>>();
     assert_eq!(
         states("backproof_session_phase", "session", "phase"),
         texts(&[("green", "Succeeded"), ("red", "Failed"), ("running", "Running"), ("skipped", "Skipped"), ("unknown", "Failed")])
@@ -255,7 +256,9 @@ async fn kube_state_metrics(server: &ApiServer) -> Result<()> {
     assert_eq!(values("backproof_session_start_timestamp_seconds").len(), 5);
     let info = &series["backproof_session_info"];
     let of = |name: &str| info.iter().find(|(labels, _)| labels["session"] == name).map(|(labels, _)| labels.clone()).unwrap_or_default();
-    for (label, word) in [("repository", "repo"), ("invoker", "backup"), ("snapshot", "snap"), ("verifier", "verifier"), ("cause", "PackDamaged")] {
+    for (label, word) in
+        [("repository", "repo"), ("invoker", "backup"), ("snapshot", "snap"), ("verifier", "verifier"), ("cause", "PackDamaged")]
+    {
         assert_eq!(of("red").get(label).map(String::as_str), Some(word), "{label}");
     }
     assert_eq!(states("backproof_snapshot_verification", "snapshot", "status"), texts(&[("snap", "VerificationFailed")]));

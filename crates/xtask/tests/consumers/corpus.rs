@@ -34,7 +34,7 @@ pub(crate) fn samples() -> Vec<(PathBuf, Vec<Value>)> {
             }
         }
     }
-    samples.sort();
+    samples.sort_by(|(one, _), (other, _)| one.cmp(other));
     assert!(samples.len() > 5, "where are the samples?");
     samples
 }

@@ -44,7 +44,8 @@ images:
   - {name: registry.example/checker, newTag: "2"}
 patches:
   - target: {kind: BackupVerifier, name: every-minute}
-    patch: '[{op: replace, path: /spec/timeout, value: 1h}]'
+    patch: |
+      - {op: replace, path: /spec/timeout, value: 1h}
   - patch: |
       {apiVersion: core.kubestash.com/v1alpha1, kind: BackupVerifier, metadata: {name: by-hand}, spec: {sessionHistoryLimit: 9}}
 "#;
@@ -54,6 +55,37 @@ const REST: &str = r"
 apiVersion: v1
 kind: Secret
 metadata: {name: keys}
+---
+# References that name a namespace are followed to objects that name it too.
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: scratch, namespace: demo}
+spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}
+---
+apiVersion: core.kubestash.com/v1alpha1
+kind: BackupVerifier
+metadata: {name: far, namespace: demo}
+spec:
+  type: RestoreOnly
+  restoreOption:
+    target: {kind: PersistentVolumeClaim, name: scratch, namespace: demo}
+    addonInfo: {name: pvc-addon, tasks: [{name: logical-backup-restore}]}
+---
+apiVersion: core.kubestash.com/v1alpha1
+kind: BackupConfiguration
+metadata: {name: far, namespace: demo}
+spec:
+  target: {kind: PersistentVolumeClaim, name: scratch, namespace: demo}
+  backends: [{name: local, storageRef: {name: local}}]
+  sessions:
+    - name: daily
+      addon: {name: checks, tasks: [{name: backup}]}
+      repositories:
+        - name: sample
+          backend: local
+          directory: /
+          encryptionSecret: {name: encryption-secret}
+          backupVerifier: {name: far, namespace: demo}
 ---
 apiVersion: storage.kubestash.com/v1alpha1
 kind: BackupStorage
@@ -89,13 +121,13 @@ spec:
   type: Query
   function: checker
   query: {}
-  restoreOption: {target: {kind: PersistentVolumeClaim, name: target, namespace: demo}, addonInfo: {name: checks, tasks: [{name: restore}]}}
+  restoreOption: {target: {kind: PersistentVolumeClaim, name: target}, addonInfo: {name: checks, tasks: [{name: restore}]}}
 ---
 apiVersion: core.kubestash.com/v1alpha1
 kind: BackupBatch
 metadata: {name: batch}
 spec:
-  backends: [{name: local, storageRef: {name: local, namespace: demo}}]
+  backends: [{name: local, storageRef: {name: local}}]
   targets: [{name: t, appRef: {kind: PersistentVolumeClaim, name: source}}]
   sessions:
     - name: daily
@@ -106,8 +138,8 @@ spec:
             - name: sample
               backend: local
               directory: /
-              encryptionSecret: {name: encryption-secret, namespace: demo}
-              backupVerifier: {name: queries, namespace: demo}
+              encryptionSecret: {name: encryption-secret}
+              backupVerifier: {name: queries}
 ---
 apiVersion: core.kubestash.com/v1alpha1
 kind: BackupVerificationSession
@@ -182,8 +214,8 @@ fn every_name_leads_to_its_object() {
     assert!(lost.is_empty(), "{lost:#?}");
     assert!(all > 50, "{all} references");
     assert!(objects.iter().all(|object| name(object).starts_with(PREFIX)));
-    let images: BTreeSet<_> = objects.iter().filter(|object| object["kind"] == "Function").map(|object| &object["spec"]["image"]).collect();
-    assert_eq!(images.into_iter().collect::<Vec<_>>(), ["registry.example/checker:2"]);
+    let images: Vec<_> = objects.iter().filter(|object| object["kind"] == "Function").map(|object| &object["spec"]["image"]).collect();
+    assert_eq!(images, ["registry.example/checker:2"]);
     let job = objects.iter().find(|object| object["kind"] == "Job").unwrap();
     assert_eq!(at(&job["spec"], "template/spec/containers/*/image"), ["registry.example/restic:1"]);
     let verifier = |called: &str| &objects.iter().find(|object| name(object) == called).unwrap()["spec"];
@@ -249,7 +281,18 @@ fn references(path: &str, schema: &Value, found: &mut impl FnMut(&str)) {
         found(path);
     }
     for (name, property) in properties {
-        if !["jobTemplate", "runtimeSettings", "containerRuntimeSettings", "volumes", "targetVolumes", "volumeTemplate", "local"].contains(&name.as_str()) {
+        if ![
+            "jobTemplate",
+            "runtimeSettings",
+            "containerRuntimeSettings",
+            "volumes",
+            "targetVolumes",
+            "addonVolumes",
+            "volumeTemplate",
+            "local",
+        ]
+        .contains(&name.as_str())
+        {
             references(&format!("{path}/{name}"), property, found);
         }
     }

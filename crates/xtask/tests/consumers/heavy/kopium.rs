@@ -22,7 +22,7 @@ fn generated() -> PathBuf {
         lines.next().unwrap_or_else(|| panic!("{name} is no dependency")).to_owned()
     };
     let manifest = format!(
-        "[package]\nname = \"generated\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n[dependencies]\n{}\n\n[workspace]\n",
+        "[package]\nname = \"generated\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n[dependencies]\n{}\n\n[workspace]\n\n[profile.dev]\ndebug = false\nincremental = false\n",
         ["kube", "k8s-openapi", "serde", "serde_json"].map(dependency).join("\n")
     );
     std::fs::write(home.join("Cargo.toml"), manifest).unwrap();

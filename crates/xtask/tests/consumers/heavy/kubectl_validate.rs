@@ -21,7 +21,8 @@ fn said(objects: &[Value]) -> Vec<Vec<String>> {
         failed
             .flat_map(|status| match status["details"]["causes"].as_array() {
                 Some(causes) => {
-                    let cause = |cause: &Value| format!("{}: {}", cause["field"].as_str().unwrap_or_default(), cause["message"].as_str().unwrap());
+                    let cause =
+                        |cause: &Value| format!("{}: {}", cause["field"].as_str().unwrap_or_default(), cause["message"].as_str().unwrap());
                     causes.iter().map(cause).collect()
                 }
                 None => vec![status["message"].to_string()],

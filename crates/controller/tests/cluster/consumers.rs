@@ -213,15 +213,14 @@ async fn kube_state_metrics(server: &ApiServer) -> Result<()> {
         .arg(format!("--kubeconfig={}", PathBuf::from(server.kubeconfig_of(METRICS)?).display()))
         .arg(format!("--custom-resource-state-config-file={}", shipped("metrics/kube-state-metrics.yaml")));
     let process = Process::start(command, server.directory().join("kube-state-metrics.log"))?;
-    let mut series = Series::new();
     let complete = wait(SOON, async || {
         let (text, read) = scrape(port)?;
-        series.clone_from(&read);
         let (sessions, snapshots) = (read.get("backproof_session_ready"), read.get("backproof_snapshot_verification_timestamp_seconds"));
         ensure!(sessions.is_some_and(|series| series.len() == 5) && snapshots.is_some(), "{text}");
         Ok(true)
     });
     complete.await.with_context(|| process.output())?;
+    let (_, series) = scrape(port)?;
 
     let values = |metric: &str| -> BTreeMap<&str, f64> {
         let all = series.get(metric).map(Vec::as_slice).unwrap_or_default();

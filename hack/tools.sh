@@ -49,6 +49,16 @@ build_azurite() {
   ln -sfn "$home/node_modules/.bin/azurite-blob" "$1"
 }
 
+# As azurite; with what opens files in it.
+build_yaml-diagnose() {
+  local home=$CACHE/yaml-language-server
+  rm -rf "$home"
+  mkdir -p "$home"
+  cp package.json package-lock.json .npmrc diagnose.mjs "$home"
+  (cd "$home" && npm ci --ignore-scripts --omit=dev --no-audit --no-fund)
+  ln -sfn "$home/diagnose.mjs" "$1"
+}
+
 build_kopium() {
   crate kopium "$(<version)" "$CACHE/kopium"
   ln -sfn "$CACHE/kopium/bin/kopium" "$1"
@@ -61,7 +71,7 @@ tool() {
   out=$BIN/$name
   if [[ -x $out && $(cat "$out.key" 2>/dev/null) == "$key" ]]; then return; fi
   case $name in
-    azurite) command -v npm >/dev/null || die "$name has to be installed and npm is missing; run make setup" ;;
+    azurite | yaml-diagnose) command -v npm >/dev/null || die "$name has to be installed and npm is missing; run make setup" ;;
     kopium) command -v cargo >/dev/null || die "$name has to be built and cargo is missing" ;;
     *) command -v go >/dev/null || die "$name has to be built and the Go toolchain is missing; install Go 1.26 or newer and put it on PATH" ;;
   esac
@@ -99,6 +109,7 @@ consumers() {
   tool fluxhealth fluxhealth
   tool kube-state-metrics kube-state-metrics
   tool kubectl-validate kubectl-validate
+  tool yaml-diagnose yaml-language-server
   tool kopium kopium
 }
 

@@ -102,6 +102,8 @@ async fn what_the_controller_writes_is_read_by_others() -> Result<()> {
     becomes(&server, "unknown", "Failed", None).await?;
     create(&server, "running", "snap", json!({"backproof.dev/reverify": "true"})).await?;
     becomes(&server, "running", "Running", None).await?;
+    // Its Job is there, and so is the status of its RestoreSession.
+    wait(SOON, async || Ok(jobs::started(&server.client).await? == 3)).await.context("the Job of the last session does not start")?;
 
     let all = live(&sessions(&server)).await?;
     decoded_in_go(&server)?;

@@ -2,3 +2,4 @@
 
 mod kopium;
 mod kubectl_validate;
+mod yaml_language_server;

@@ -59,6 +59,15 @@ build_yaml-diagnose() {
   ln -sfn "$home/diagnose.mjs" "$1"
 }
 
+build_cdk8s() {
+  local home=$CACHE/cdk8s
+  rm -rf "$home"
+  mkdir -p "$home"
+  cp package.json package-lock.json .npmrc "$home"
+  (cd "$home" && npm ci --ignore-scripts --omit=dev --no-audit --no-fund)
+  ln -sfn "$home/node_modules/.bin/cdk8s" "$1"
+}
+
 build_kopium() {
   crate kopium "$(<version)" "$CACHE/kopium"
   ln -sfn "$CACHE/kopium/bin/kopium" "$1"
@@ -71,7 +80,7 @@ tool() {
   out=$BIN/$name
   if [[ -x $out && $(cat "$out.key" 2>/dev/null) == "$key" ]]; then return; fi
   case $name in
-    azurite | yaml-diagnose) command -v npm >/dev/null || die "$name has to be installed and npm is missing; run make setup" ;;
+    azurite | yaml-diagnose | cdk8s) command -v npm >/dev/null || die "$name has to be installed and npm is missing; run make setup" ;;
     kopium) command -v cargo >/dev/null || die "$name has to be built and cargo is missing" ;;
     *) command -v go >/dev/null || die "$name has to be built and the Go toolchain is missing; install Go 1.26 or newer and put it on PATH" ;;
   esac
@@ -110,6 +119,7 @@ consumers() {
   tool kube-state-metrics kube-state-metrics
   tool kubectl-validate kubectl-validate
   tool yaml-diagnose yaml-language-server
+  tool cdk8s cdk8s
   tool kopium kopium
 }
 

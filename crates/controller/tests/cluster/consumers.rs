@@ -5,7 +5,6 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io::{Read as _, Write as _},
     net::TcpStream,
-    path::PathBuf,
     process::{Child, Command, Stdio},
 };
 
@@ -212,7 +211,7 @@ async fn kube_state_metrics(server: &ApiServer) -> Result<()> {
         .args(["--custom-resource-state-only", "--host=127.0.0.1", "--telemetry-host=127.0.0.1"])
         .arg(format!("--port={port}"))
         .arg(format!("--telemetry-port={own}"))
-        .arg(format!("--kubeconfig={}", PathBuf::from(server.kubeconfig_of(METRICS)?).display()))
+        .arg(format!("--kubeconfig={}", server.kubeconfig_of(METRICS)?.display()))
         .arg(format!("--custom-resource-state-config-file={}", shipped("metrics/kube-state-metrics.yaml")));
     let process = Process::start(command, server.directory().join("kube-state-metrics.log"))?;
     let complete = wait(SOON, async || {

@@ -10,6 +10,14 @@ use serde_json::Value;
 
 use crate::corpus::{run, valid};
 
+/// Writes a file unless it is so already: cargo goes by the time.
+fn put(path: &Path, content: &[u8]) {
+    if std::fs::read(path).is_ok_and(|found| found == content) {
+        return;
+    }
+    std::fs::write(path, content).unwrap();
+}
+
 /// A crate of the generated types, with the very dependencies of this workspace. It stays for the next run.
 fn generated() -> PathBuf {
     let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("kopium");
@@ -25,7 +33,7 @@ fn generated() -> PathBuf {
         "[package]\nname = \"generated\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n[dependencies]\n{}\n\n[workspace]\n\n[profile.dev]\ndebug = false\nincremental = false\n",
         ["kube", "k8s-openapi", "serde", "serde_json"].map(dependency).join("\n")
     );
-    std::fs::write(home.join("Cargo.toml"), manifest).unwrap();
+    put(&home.join("Cargo.toml"), manifest.as_bytes());
 
     let (mut modules, mut arms) = (String::new(), String::new());
     for definition in backproof_api::crd::all() {
@@ -33,7 +41,7 @@ fn generated() -> PathBuf {
         let output = run("kopium", &["--filename", crd.to_str().unwrap(), "--docs"], "");
         assert!(output.status.success(), "{}: {}", definition.kind, String::from_utf8_lossy(&output.stderr));
         let module = definition.kind.to_lowercase();
-        std::fs::write(home.join(format!("src/{module}.rs")), output.stdout).unwrap();
+        put(&home.join(format!("src/{module}.rs")), &output.stdout);
         writeln!(modules, "#[allow(dead_code)]\nmod {module};").unwrap();
         writeln!(arms, "        \"{0}\" => again::<{module}::{0}>(object),", definition.kind).unwrap();
     }
@@ -48,7 +56,7 @@ fn generated() -> PathBuf {
              other => panic!(\"{{other}}\"),\n    }});\n    \
              println!(\"{{}}\", serde_json::Value::Array(again.collect()));\n}}\n"
     );
-    std::fs::write(home.join("src/main.rs"), main).unwrap();
+    put(&home.join("src/main.rs"), main.as_bytes());
     home
 }
 

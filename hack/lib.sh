@@ -68,3 +68,13 @@ locked() {
     "$@"
   ) 9>"$lock"
 }
+
+# crate NAME VERSION ROOT: installs a program from its crate, with little optimization: it is used a few times for seconds each.
+# Outside the tree, whose configuration would build it for the image's target.
+crate() {
+  local build
+  build=$(mktemp -d "$CACHE/$1-build.XXXXXX")
+  (cd / && CARGO_TARGET_DIR=$build CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_OPT_LEVEL=1 \
+    CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 cargo install --locked --version "$2" --root "$3" "$1")
+  rm -rf "$build"
+}

@@ -7,19 +7,9 @@ cd "$HACK/.."
 DENY_VERSION=0.20.2
 DENY=$CACHE/cargo-deny/$DENY_VERSION
 
-# Outside the tree, whose configuration would build it for the image's target, and with little optimization:
-# it is used a few times for seconds each.
-install_deny() {
-  local build
-  build=$(mktemp -d "$CACHE/cargo-deny-build.XXXXXX")
-  (cd / && CARGO_TARGET_DIR=$build CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_OPT_LEVEL=1 \
-    CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 cargo install --locked --version "$DENY_VERSION" --root "$DENY" cargo-deny)
-  rm -rf "$build"
-}
-
 deny() {
   local checks=(bans licenses sources)
-  [[ -x $DENY/bin/cargo-deny ]] || step "installing cargo-deny (once)" install_deny
+  [[ -x $DENY/bin/cargo-deny ]] || step "installing cargo-deny (once)" crate cargo-deny "$DENY_VERSION" "$DENY"
   PATH=$DENY/bin:$PATH
   if timeout 60 cargo deny --log-level off fetch db >/dev/null 2>&1; then
     checks=(advisories "${checks[@]}")

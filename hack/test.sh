@@ -41,7 +41,7 @@ e2e_targets() {
 }
 
 # The parts of long, each meant to take less than half an hour on two cores.
-LONG_PARTS=(crates exploration mutants e2e-cases e2e-kills e2e-faults e2e-upstream)
+LONG_PARTS=(crates consumers exploration mutants e2e-cases e2e-kills e2e-faults e2e-upstream)
 
 # Under CRDs that drop our fields, a verifier has neither timeout nor startTimeout, and the defaults of hours and minutes hold;
 # the samples say so in a warning; and which faults the controller survives does not depend on the schema.
@@ -59,7 +59,12 @@ long() {
   case $1 in
     crates)
       integration_targets
-      run --lib --bins "${chosen[@]}" -- --ignored --skip exploration::
+      run --lib --bins "${chosen[@]}" -- --ignored --skip exploration:: --skip heavy:: --skip consumers::
+      ;;
+    # Other programs that read our CRDs, some of which take minutes to build.
+    consumers)
+      "$HACK/tools.sh" consumers
+      run --test consumers --test cluster -- --ignored --nocapture heavy:: consumers::
       ;;
     mutants) "$HACK/mutants.sh" all ;;
     exploration) run --lib -- --ignored --nocapture exploration:: ;;
@@ -80,7 +85,7 @@ long() {
 # once PART: runs it, unless it has passed on these very sources before; so a run that was cut off goes on where it was.
 once() {
   local part=$1 start=$SECONDS sources mark
-  sources=$(digest Cargo.toml Cargo.lock rust-toolchain.toml crates charts e2e hack mutants sabotage docs/samples docs/gitops)
+  sources=$(digest Cargo.toml Cargo.lock rust-toolchain.toml crates charts e2e hack mutants sabotage docs/samples docs/gitops docs/metrics docs/reference/schemas)
   mark=$CACHE/long/$sources/$part
   if [[ -e $mark ]]; then
     say "==== $part: passed before, $(cat "$mark"); remove $mark to run it again"

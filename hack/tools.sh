@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds the programs of the local cluster, and one server per kind of object store for tests, from what is pinned below
 # hack/ into $CACHE/bin: Go modules, and one npm package.
+# tools.sh consumers builds the programs too that read our CRDs and are tried in `make test-long` only; one of them is a crate.
 # Each is built again only when its inputs changed.
 # shellcheck source=hack/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -22,6 +23,12 @@ build_versitygw() { go build -trimpath -ldflags '-s -w' -o "$1" github.com/versi
 build_fake-gcs-server() { go build -trimpath -ldflags '-s -w' -o "$1" github.com/fsouza/fake-gcs-server; }
 # What Go makes of durations and schedules, for tests that compare ours with it.
 build_gotruth() { go build -trimpath -ldflags '-s -w' -o "$1" .; }
+build_kubeconform() { go build -trimpath -ldflags '-s -w' -o "$1" github.com/yannh/kubeconform/cmd/kubeconform; }
+build_kubectl-validate() { go build -trimpath -ldflags '-s -w' -o "$1" sigs.k8s.io/kubectl-validate; }
+build_kube-state-metrics() { go build -trimpath -ldflags '-s -w' -o "$1" k8s.io/kube-state-metrics/v2; }
+# Flux' evaluator of health expressions, and a client as a Go program would have it.
+build_fluxhealth() { go build -trimpath -ldflags '-s -w' -o "$1" .; }
+build_goclient() { go build -trimpath -ldflags '-s -w' -o "$1" .; }
 build_promtool() { go build -trimpath -ldflags '-s -w' -o "$1" github.com/prometheus/prometheus/cmd/promtool; }
 build_coredns() { go build -trimpath -ldflags '-s -w' -o "$1" .; }
 
@@ -42,17 +49,41 @@ build_azurite() {
   ln -sfn "$home/node_modules/.bin/azurite-blob" "$1"
 }
 
+# As azurite; with what opens files in it.
+build_yaml-diagnose() {
+  local home=$CACHE/yaml-language-server
+  rm -rf "$home"
+  mkdir -p "$home"
+  cp package.json package-lock.json .npmrc diagnose.mjs "$home"
+  (cd "$home" && npm ci --ignore-scripts --omit=dev --no-audit --no-fund)
+  ln -sfn "$home/diagnose.mjs" "$1"
+}
+
+build_cdk8s() {
+  local home=$CACHE/cdk8s
+  rm -rf "$home"
+  mkdir -p "$home"
+  cp package.json package-lock.json .npmrc "$home"
+  (cd "$home" && npm ci --ignore-scripts --omit=dev --no-audit --no-fund)
+  ln -sfn "$home/node_modules/.bin/cdk8s" "$1"
+}
+
+build_kopium() {
+  crate kopium "$(<version)" "$CACHE/kopium"
+  ln -sfn "$CACHE/kopium/bin/kopium" "$1"
+}
+
 # tool NAME DIRECTORY: builds NAME from DIRECTORY unless the binary of exactly these inputs is there.
 tool() {
   local name=$1 from=$HACK/$2 key out
   key=$({ digest "$from" && declare -f "build_$name"; } | sha256sum | cut -c 1-16)
   out=$BIN/$name
   if [[ -x $out && $(cat "$out.key" 2>/dev/null) == "$key" ]]; then return; fi
-  if [[ $name == azurite ]]; then
-    command -v npm >/dev/null || die "$name has to be installed and npm is missing; run make setup"
-  else
-    command -v go >/dev/null || die "$name has to be built and the Go toolchain is missing; install Go 1.26 or newer and put it on PATH"
-  fi
+  case $name in
+    azurite | yaml-diagnose | cdk8s) command -v npm >/dev/null || die "$name has to be installed and npm is missing; run make setup" ;;
+    kopium) command -v cargo >/dev/null || die "$name has to be built and cargo is missing" ;;
+    *) command -v go >/dev/null || die "$name has to be built and the Go toolchain is missing; install Go 1.26 or newer and put it on PATH" ;;
+  esac
   rm -f "$out.key"
   step "building $name (once; kept in $BIN)" build_in "$from" "build_$name" "$out.new"
   mv -f "$out.new" "$out"
@@ -75,11 +106,27 @@ all() {
   tool gotruth gotruth
   tool health ../e2e/health
   tool promtool promtool
+  tool kubeconform kubeconform
   tool fake-gcs-server fake-gcs-server
   tool azurite azurite
   tool kubernetes kubernetes
   for name in "${COMPONENTS[@]}"; do ln -sfn kubernetes "$BIN/$name"; done
 }
 
+consumers() {
+  tool goclient goclient
+  tool fluxhealth fluxhealth
+  tool kube-state-metrics kube-state-metrics
+  tool kubectl-validate kubectl-validate
+  tool yaml-diagnose yaml-language-server
+  tool cdk8s cdk8s
+  tool kopium kopium
+}
+
 mkdir -p "$BIN"
 locked "$CACHE/tools.lock" all
+case ${1:-} in
+  '') ;;
+  consumers) locked "$CACHE/tools.lock" consumers ;;
+  *) die "usage: tools.sh [consumers]" ;;
+esac

@@ -193,7 +193,8 @@ impl<'a> Comparison<'a> {
     fn rules(&mut self, path: &str, before: &Value, now: &Value) {
         let rules = |schema: &Value| -> Vec<Value> {
             let rules = schema.get("x-kubernetes-validations").and_then(Value::as_array).cloned().unwrap_or_default();
-            rules.into_iter().map(|rule| rule["rule"].clone()).collect()
+            // A field named like a word of CEL has two spellings, of which servers before 1.31 know one.
+            rules.into_iter().filter_map(|rule| Some(rule["rule"].as_str()?.replace("__function__", "function").into())).collect()
         };
         let old = rules(before);
         for rule in rules(now).iter().filter(|rule| !old.contains(rule)) {

@@ -6,6 +6,9 @@
 //! Durations, schedules and queries are not among them: upstream's schema bounds no text, and an expression over a text of any
 //! length costs more than the API server allows.
 //!
+//! `function` is a word of CEL, so the field of that name is written `__function__`: the API server takes both spellings since 1.31,
+//! programs built of older ones (kubectl-validate 0.0.4) this one only.
+//!
 //! Invariant: none is stricter than the rule it repeats, and none stops an object that broke it before: what was wrong and is
 //! so still is let pass (`optionalOldSelf`), as status and finalizers are written by others.
 
@@ -147,7 +150,7 @@ pub const ALL: &[Cel] = &[
         "verifier-function",
         ".function",
         REQUIRED,
-        "!has(SELF.type) || SELF.type == 'RestoreOnly' || (has(SELF.function) && SELF.function != '')",
+        "!has(SELF.type) || SELF.type == 'RestoreOnly' || (has(SELF.__function__) && SELF.__function__ != '')",
         "is missing, and this type needs it; name the Function that runs the check",
     ),
     rule(

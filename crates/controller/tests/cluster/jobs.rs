@@ -1,5 +1,5 @@
 //! A stand-in for Job controller and kubelet, and no more than that: each Job that was started gets one pod, which does nothing,
-//! and ends with a report as the executor's of a sound backup.
+//! and ends with a report as the executor's.
 
 use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
@@ -14,6 +14,8 @@ use serde_json::{Value, json};
 pub(crate) enum Report {
     /// Everything came back and was read again.
     Green,
+    /// A pack is damaged.
+    Red,
 }
 
 pub(crate) fn is_started(job: &Job) -> bool {
@@ -32,7 +34,10 @@ pub(crate) async fn end_all(client: &Client, report: Report) -> Result<()> {
     for job in jobs.list(&ListParams::default()).await?.items.iter().filter(|job| is_started(job) && !is_ended(job)) {
         run(client, job).await?;
         report_of(client, job, report).await?;
-        end(client, job).await?;
+        match report {
+            Report::Green => end(client, job).await?,
+            Report::Red => fail(client, job).await?,
+        }
     }
     Ok(())
 }
@@ -83,18 +88,28 @@ pub(crate) async fn report_of(client: &Client, job: &Job, report: Report) -> Res
         let variables = template["spec"]["containers"][0]["env"].as_array().map(Vec::as_slice).unwrap_or_default();
         variables.iter().find(|variable| variable["name"] == name).map_or(Value::Null, |variable| variable["value"].clone())
     };
-    let Report::Green = report;
     let counts = json!({"files": 3, "directories": 1, "bytes": 42});
     let attempt: u32 = variable("BACKPROOF_ATTEMPT").as_str().unwrap_or_default().parse()?;
-    let message = json!({
+    let mut message = json!({
         "identity": {"sessionUid": variable("BACKPROOF_SESSION_UID"), "attempt": attempt, "component": variable("BACKPROOF_COMPONENT")},
         "outcome": "Verified", "snapshot": {"id": "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa7"},
         "repository": {"id": "r", "version": 2, "keys": ["k"], "passwordFingerprint": "p"},
         "restored": counts, "readBack": counts, "executor": "test", "seconds": 1,
     });
+    let (phase, code, reason) = match report {
+        Report::Green => ("Succeeded", 0, "Completed"),
+        Report::Red => {
+            message["outcome"] = json!("VerificationFailed");
+            message["cause"] = json!("PackDamaged");
+            message["error"] = json!("pack data/aa/aa00 is damaged");
+            message["findings"] = json!([{"kind": "PackDamaged", "path": "data/aa/aa00", "detail": "its hash differs"}]);
+            message["findingsTotal"] = json!(1);
+            ("Failed", 1, "Error")
+        }
+    };
     let now = jiff::Timestamp::now().to_string();
-    let ended = json!({"exitCode": 0, "reason": "Completed", "message": message.to_string(), "startedAt": now, "finishedAt": now});
-    say(client, job, "Succeeded", json!({"terminated": ended})).await
+    let ended = json!({"exitCode": code, "reason": reason, "message": message.to_string(), "startedAt": now, "finishedAt": now});
+    say(client, job, phase, json!({"terminated": ended})).await
 }
 
 async fn say(client: &Client, job: &Job, phase: &str, state: Value) -> Result<()> {
@@ -109,13 +124,25 @@ async fn say(client: &Client, job: &Job, phase: &str, state: Value) -> Result<()
 
 /// Notes on a Job that its pod has ended well.
 pub(crate) async fn end(client: &Client, job: &Job) -> Result<()> {
+    let now = jiff::Timestamp::now().to_string();
+    note(client, job, json!({"succeeded": 1, "completionTime": now}), ["SuccessCriteriaMet", "Complete"]).await
+}
+
+/// Notes on a Job that its pod has failed.
+async fn fail(client: &Client, job: &Job) -> Result<()> {
+    note(client, job, json!({"failed": 1}), ["FailureTarget", "Failed"]).await
+}
+
+async fn note(client: &Client, job: &Job, mut status: Value, conditions: [&str; 2]) -> Result<()> {
     ensure!(is_started(job), "Job {} is suspended", job.name_any());
     let now = jiff::Timestamp::now().to_string();
     let condition = |kind: &str| json!({"type": kind, "status": "True", "lastTransitionTime": now, "lastProbeTime": now});
-    let status = json!({"status": {
-        "completionTime": now, "active": null, "succeeded": 1, "ready": 0, "terminating": 0, "uncountedTerminatedPods": {},
-        "conditions": [condition("SuccessCriteriaMet"), condition("Complete")],
-    }});
+    status["active"] = Value::Null;
+    status["ready"] = json!(0);
+    status["terminating"] = json!(0);
+    status["uncountedTerminatedPods"] = json!({});
+    status["conditions"] = json!(conditions.map(condition));
+    let status = json!({"status": status});
     let jobs = Api::<Job>::namespaced(client.clone(), &job.namespace().context("no namespace")?);
     jobs.patch_status(&job.name_any(), &PatchParams::default(), &Patch::Merge(status)).await.context("Job status")?;
     Ok(())

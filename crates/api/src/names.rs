@@ -53,9 +53,16 @@ pub fn verifier_cronjob(invoker_kind: &str, invoker: &str, session: &str, reposi
 }
 
 /// Name of a child of a session: readable parts, then eight hex digits of the session's UID, so that a session made again
-/// under the same name never meets the children of the earlier one.
+/// under the same name never meets the children of the earlier one. Where the parts are too long to be kept whole, eight hex digits of
+/// their hash follow them, so that two of them that differ only where they were cut do not get one name.
 pub fn child(parts: &[&str], session_uid: &str) -> String {
-    let readable = joined(parts, CHILD_LIMIT);
+    let whole = parts.iter().map(|part| part.len() + 1).sum::<usize>() <= CHILD_LIMIT + 1;
+    let readable = if whole {
+        joined(parts, CHILD_LIMIT)
+    } else {
+        let hash = short_hash(parts);
+        format!("{}-{hash}", joined(parts, CHILD_LIMIT - 1 - hash.len()))
+    };
     let uid: String = session_uid.chars().filter(char::is_ascii_hexdigit).take(8).collect();
     format!("{readable}-{uid}")
 }
@@ -141,6 +148,26 @@ mod tests {
         assert_ne!(cronjob, verifier_cronjob("BackupBatch", "sample-backup", "freq-backup", "demo-storage"));
         assert_ne!(verifier_cronjob("BackupConfiguration", "a-b", "c", "d"), verifier_cronjob("BackupConfiguration", "a", "b-c", "d"),);
         assert_eq!(child(&["demo", "s"], "645191bb-8e2e-4b04"), "demo-s-645191bb");
+    }
+
+    /// Components of one session that differ only where their names are cut have a Job each.
+    #[test]
+    fn children_that_differ_in_the_middle_have_names_of_their_own() {
+        let session = "demo-storage-freq-backup-1730194200";
+        let names: std::collections::BTreeSet<String> = (0..100)
+            .map(|number| {
+                child(&[session, &format!("dump-of-node-number-{number:03}-of-the-daemon-set-with-a-long-name")], "645191bb-8e2e")
+            })
+            .collect();
+        assert_eq!(names.len(), 100, "{names:?}");
+        assert!(names.iter().all(|name| name.len() <= NAME_LIMIT && is_object_name(name) && name.ends_with("-645191bb")), "{names:?}");
+        // What fits stays as it is, up to the last byte.
+        let (fits, long) = ("a".repeat(CHILD_LIMIT - 2), "a".repeat(CHILD_LIMIT - 1));
+        assert_eq!(child(&[&fits, "s"], "645191bb"), format!("{fits}-s-645191bb"));
+        assert_eq!(child(&[&long, "s"], "645191bb"), format!("{}-s-{}-645191bb", "a".repeat(43), short_hash(&[&long, "s"])));
+        // Upstream's rule is another one, and has no hash.
+        assert_eq!(session.len(), 35);
+        assert_eq!(joined(&[&long, &long], NAME_LIMIT).len(), NAME_LIMIT);
     }
 
     #[test]

@@ -137,7 +137,7 @@ pub const RIGHTS: &[Right] = &[
     ),
     right(Controller, "", &["pods"], WATCH, "restore: reports, what is gone, who mounts a claim"),
     right(Controller, "", &["persistentvolumeclaims"], WATCH, "restore: target and source claims, their volumes"),
-    right(Controller, "", &["persistentvolumes"], &["get"], "restore: UID of the volume behind a claim"),
+    right(Controller, "", &["persistentvolumes"], WATCH, "session: the volume behind a claim"),
     right(Controller, "", &["namespaces"], &["get"], "session: a namespace that is ending; usage policies"),
     right(Controller, "apps", &["statefulsets", "deployments", "daemonsets"], &["get"], "restore: claims of the source workload"),
     right(

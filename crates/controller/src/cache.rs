@@ -11,7 +11,7 @@ use kube::{
     core::DeserializeGuard,
     runtime::{
         WatchStreamExt as _,
-        reflector::{self, Store, store::Writer},
+        reflector::{self, ObjectRef, Store, store::Writer},
         watcher,
     },
 };
@@ -46,8 +46,25 @@ impl Caches {
     where
         K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
     {
+        self.watch_trimmed(selection, |_| {}, changed)
+    }
+
+    /// The same, without what `trim` takes off each object: there may be many, and nobody reads all of them.
+    pub(crate) fn watch_trimmed<K>(
+        &mut self,
+        selection: watcher::Config,
+        trim: impl Fn(&mut K) + Send + 'static,
+        changed: impl Fn(&K) + Send + 'static,
+    ) -> Store<K>
+    where
+        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+    {
         let (store, writer) = reflector::store();
-        self.watches.spawn(fill(Api::all(self.client.clone()), selection, writer, self.metrics.clone(), changed));
+        let trim = move |object: &mut K| {
+            object.managed_fields_mut().clear();
+            trim(object);
+        };
+        self.watches.spawn(fill(Api::all(self.client.clone()), selection, writer, self.metrics.clone(), trim, changed));
         store
     }
 
@@ -59,8 +76,14 @@ impl Caches {
     }
 }
 
-async fn fill<K>(api: Api<DeserializeGuard<K>>, selection: watcher::Config, mut writer: Writer<K>, metrics: Metrics, changed: impl Fn(&K))
-where
+async fn fill<K>(
+    api: Api<DeserializeGuard<K>>,
+    selection: watcher::Config,
+    mut writer: Writer<K>,
+    metrics: Metrics,
+    trim: impl Fn(&mut K),
+    changed: impl Fn(&K),
+) where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
     let mut events = std::pin::pin!(watcher(api, selection).default_backoff());
@@ -73,7 +96,7 @@ where
                 continue;
             }
         };
-        let Some(event) = readable(event, &metrics) else { continue };
+        let Some(event) = readable(event, &writer.as_reader(), &metrics, &trim) else { continue };
         // A list that starts over is one change of the cache, at its end; what vanished meanwhile is part of it.
         let before = if matches!(event, watcher::Event::InitDone) { writer.as_reader().state() } else { Vec::new() };
         writer.apply_watcher_event(&event);
@@ -85,30 +108,40 @@ where
     }
 }
 
-/// The event without what nobody reads; `None` for an object that cannot be read, which is counted.
-fn readable<K>(event: watcher::Event<DeserializeGuard<K>>, metrics: &Metrics) -> Option<watcher::Event<K>>
+/// The event without what nobody reads. An object that cannot be read is counted, and is in no cache from then on: an older
+/// version of it would be believed for ever. `None` when there is nothing to change.
+fn readable<K>(
+    event: watcher::Event<DeserializeGuard<K>>,
+    store: &Store<K>,
+    metrics: &Metrics,
+    trim: impl Fn(&mut K),
+) -> Option<watcher::Event<K>>
 where
-    K: Resource<DynamicType = ()>,
+    K: Resource<DynamicType = ()> + Clone + 'static,
 {
     let open = |guard: DeserializeGuard<K>| match guard.0 {
         Ok(mut object) => {
-            object.managed_fields_mut().clear();
-            Some(object)
+            trim(&mut object);
+            Ok(object)
         }
         Err(invalid) => {
-            let kind = kind_of::<K>();
+            let (kind, metadata) = (kind_of::<K>(), invalid.metadata);
             metrics.malformed.get_or_create(&Reconciled { kind, outcome: "malformed" }).inc();
-            tracing::warn!(kind, namespace = ?invalid.metadata.namespace, name = ?invalid.metadata.name, error = %invalid.error, "object cannot be read, left alone");
-            None
+            tracing::warn!(kind, namespace = ?metadata.namespace, name = ?metadata.name, error = %invalid.error, "object cannot be read, left alone");
+            let mut key = ObjectRef::new(metadata.name.as_deref().unwrap_or_default());
+            key.namespace = metadata.namespace;
+            Err(store.get(&key))
         }
     };
-    Some(match event {
-        watcher::Event::Apply(guard) => watcher::Event::Apply(open(guard)?),
-        watcher::Event::Delete(guard) => watcher::Event::Delete(open(guard)?),
-        watcher::Event::InitApply(guard) => watcher::Event::InitApply(open(guard)?),
-        watcher::Event::Init => watcher::Event::Init,
-        watcher::Event::InitDone => watcher::Event::InitDone,
-    })
+    let gone = |before: Option<std::sync::Arc<K>>| before.map(|before| watcher::Event::Delete((*before).clone()));
+    match event {
+        watcher::Event::Apply(guard) => open(guard).map_or_else(gone, |object| Some(watcher::Event::Apply(object))),
+        watcher::Event::Delete(guard) => open(guard).map_or_else(gone, |object| Some(watcher::Event::Delete(object))),
+        // What a list leaves out is not in the cache when it ends.
+        watcher::Event::InitApply(guard) => open(guard).ok().map(watcher::Event::InitApply),
+        watcher::Event::Init => Some(watcher::Event::Init),
+        watcher::Event::InitDone => Some(watcher::Event::InitDone),
+    }
 }
 
 /// The kind as a metric's label.
@@ -129,19 +162,32 @@ mod tests {
 
     use super::*;
 
+    /// Whoever breaks an object takes it out of the cache: what it was before is no longer true.
     #[test]
-    fn a_malformed_object_is_left_out_and_counted() {
+    fn an_object_that_cannot_be_read_any_more_is_gone_and_counted() {
         let mut registry = prometheus_client::registry::Registry::default();
         let metrics = Metrics::register(&mut registry);
-        let read = |text: &str| {
-            let guard: DeserializeGuard<Repository> = serde_saphyr::from_str(text).unwrap();
-            readable(watcher::Event::Apply(guard), &metrics).is_some()
+        let (store, mut writer) = reflector::store::<Repository>();
+        let head = "apiVersion: storage.kubestash.com/v1alpha1\nkind: Repository\nmetadata: {name: r, namespace: demo}\n";
+        let (good, bad) = (format!("{head}spec: {{path: x}}"), format!("{head}spec: {{path: [1]}}"));
+        let read = |text: &str| serde_saphyr::from_str::<DeserializeGuard<Repository>>(text).unwrap();
+        let mut hear = |event: watcher::Event<DeserializeGuard<Repository>>| {
+            if let Some(event) = readable(event, &store, &metrics, |_| {}) {
+                writer.apply_watcher_event(&event);
+            }
+            store.state().len()
         };
-        let head = "apiVersion: storage.kubestash.com/v1alpha1\nkind: Repository\nmetadata: {name: r}\n";
-        assert!(read(&format!("{head}spec: {{path: x}}")));
-        assert!(!read(&format!("{head}spec: {{path: [1]}}")));
+        use watcher::Event;
+        assert_eq!(hear(Event::Init), 0);
+        assert_eq!(hear(Event::InitApply(read(&bad))), 0);
+        assert_eq!(hear(Event::InitDone), 0, "it was never read");
+        assert_eq!(hear(Event::Apply(read(&good))), 1);
+        assert_eq!(hear(Event::Apply(read(&bad))), 0, "it was read, and cannot be any more");
+        assert_eq!(hear(Event::Apply(read(&bad))), 0);
+        assert_eq!(hear(Event::Apply(read(&good))), 1, "somebody mended it");
+        assert_eq!(hear(Event::Delete(read(&bad))), 0);
         let counted = metrics.malformed.get_or_create(&Reconciled { kind: "Repository", outcome: "malformed" }).get();
-        assert_eq!(counted, 1);
+        assert_eq!(counted, 4);
     }
 
     /// Each of them waits with a waker of its own, as the slots of a controller do.

@@ -49,10 +49,12 @@ pub enum Part {
     Schedule,
     /// Repositories and discovery.
     Repository,
+    /// What all of them refer to.
+    Shared,
 }
 
 impl Part {
-    const ALL: [Self; 4] = [Self::Session, Self::Restore, Self::Schedule, Self::Repository];
+    const ALL: [Self; 5] = [Self::Session, Self::Restore, Self::Schedule, Self::Repository, Self::Shared];
 
     fn bit(self) -> u8 {
         match self {
@@ -60,6 +62,7 @@ impl Part {
             Self::Restore => 2,
             Self::Schedule => 4,
             Self::Repository => 8,
+            Self::Shared => 16,
         }
     }
 }

@@ -75,13 +75,14 @@ pub fn name(target: &PinnedTarget) -> String {
 }
 
 /// Tries to take the lock of a target: `Mine`, or who has it; `alive` and `pods` of a holder are left for the caller to find out.
-pub async fn acquire(context: &Context, target: &PinnedTarget, holder: &Holder, now: Timestamp) -> Result<Lock, Error> {
+/// With it the UID of the Lease, if it was made just now.
+pub async fn acquire(context: &Context, target: &PinnedTarget, holder: &Holder, now: Timestamp) -> Result<(Lock, Option<String>), Error> {
     let leases = api(context);
     let lease = lease(target, holder, now);
     let what = format!("create Lease {}/{}", context.config.namespace, lease.name_any());
     match leases.create(&PostParams::default(), &lease).await {
-        Ok(_) => Ok(Lock::Mine),
-        Err(kube::Error::Api(status)) if status.code == 409 => read(context, &lease.name_any(), &holder.uid).await,
+        Ok(made) => Ok((Lock::Mine, made.uid())),
+        Err(kube::Error::Api(status)) if status.code == 409 => Ok((read(context, &lease.name_any(), &holder.uid).await?, None)),
         Err(error) => Err(Error::api(what)(error)),
     }
 }
@@ -104,8 +105,15 @@ pub async fn read(context: &Context, name: &str, own_uid: &str) -> Result<Lock, 
     })))
 }
 
-/// Gives the lock back if this session has it; that somebody else has it, or nobody, is fine.
-pub async fn release(context: &Context, name: &str, own_uid: &str) -> Result<(), Error> {
+/// Gives the lock back if this session has it; that somebody else has it, or nobody, is fine. The Lease of the UID `made` is
+/// known to be this session's; any other is looked at first.
+pub async fn release(context: &Context, name: &str, own_uid: &str, made: Option<String>) -> Result<(), Error> {
+    if made.is_some() {
+        match remove(context, name, made, None).await {
+            Err(error) if error.is_conflict() => {}
+            outcome => return outcome,
+        }
+    }
     let what = format!("get Lease {}/{name}", context.config.namespace);
     match api(context).get_opt(name).await.map_err(Error::api(what))? {
         Some(lease) if holder(&lease).uid == own_uid => remove(context, name, lease.uid(), lease.resource_version()).await,

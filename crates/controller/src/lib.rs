@@ -30,6 +30,7 @@ pub mod restore;
 pub mod schedule;
 pub mod server;
 pub mod session;
+mod shared;
 pub mod shutdown;
 pub mod storage;
 pub mod telemetry;
@@ -43,6 +44,7 @@ pub use config::Config;
 pub use context::{Context, Part};
 pub use error::Error;
 use leader::Candidate;
+use shared::Shared;
 pub use shutdown::Shutdown;
 
 /// Runs every part until the process is told to stop or one of them ends; the first error is the process's reason.
@@ -75,11 +77,14 @@ pub async fn run(config: Config) -> Result<(), Error> {
     }
     let (give_back, given_back) = shutdown::channel();
     let mut lead = tokio::spawn(candidate.keep(given_back));
-    part(&mut parts, "session", session::run(context.clone(), shutdown.clone()));
-    part(&mut parts, "restore", restore::run(context.clone(), shutdown.clone()));
-    part(&mut parts, "schedule", schedule::run(context.clone(), shutdown.clone()));
+    let (shared, caches) = Shared::watch(&context);
+    let shared = Arc::new(shared);
+    part(&mut parts, "caches", shared::run(context.clone(), shared.clone(), caches, shutdown.clone()));
+    part(&mut parts, "session", session::run(context.clone(), shared.clone(), shutdown.clone()));
+    part(&mut parts, "restore", restore::run(context.clone(), shared.clone(), shutdown.clone()));
+    part(&mut parts, "schedule", schedule::run(context.clone(), shared.clone(), shutdown.clone()));
     part(&mut parts, "figures", metrics::snapshots::run(context.clone(), shutdown.clone()));
-    part(&mut parts, "repository", repository::run(context.clone(), shutdown.clone()));
+    part(&mut parts, "repository", repository::run(context.clone(), shared, shutdown.clone()));
 
     let mut outcome = tokio::select! {
         name = &mut signal => {

@@ -9,7 +9,6 @@ use std::{
     time::Duration,
 };
 
-use backproof_api::BackupStorage;
 use backproof_testing::memory::{Gate, Memory, Strike};
 use clap::Parser as _;
 use kube::{core::DeserializeGuard, runtime::controller::Action};
@@ -19,9 +18,14 @@ use super::{
     NAMESPACE,
     choice::{Choice, Trouble},
     cluster, outside, promise,
-    world::{Watch, Work, World},
+    world::{Pinned, Watch, Work, World},
 };
-use crate::{Clock, Config, Context, restore::explored::Restores, session::explored::Sessions};
+use crate::{
+    Clock, Config, Context,
+    restore::explored::Restores,
+    session::explored::Sessions,
+    shared::{Known, Shared, lock},
+};
 
 /// Bytes of stack.
 const STACK: usize = 64 << 20;
@@ -209,40 +213,51 @@ enum Meanwhile {
 
 /// The reconcilers of one process, as far as a step needs them.
 struct Actors {
+    shared: Arc<Shared>,
     sessions: Option<Sessions>,
     restores: Option<Restores>,
 }
 
+/// What a watch has told of a kind.
+fn known<K: DeserializeOwned + Clone + Send + Sync + 'static>(world: &World, watch: Watch, kind: &str) -> Vec<K> {
+    let told = world.views[watch as usize].known.iter().filter(|(key, _)| key.kind.name == kind);
+    told.map(|(_, object)| object.read::<K>().clone()).collect()
+}
+
+fn guarded<K: DeserializeOwned + Clone + Send + Sync + 'static>(world: &World, watch: Watch, kind: &str) -> Vec<DeserializeGuard<K>> {
+    known(world, watch, kind).into_iter().map(|object| DeserializeGuard(Ok(object))).collect()
+}
+
+/// The caches that all reconcilers have, each as late as its watch.
+fn shared(world: &World) -> Shared {
+    Shared::of(Known {
+        configurations: known(world, Watch::References, "BackupConfiguration"),
+        batches: known(world, Watch::References, "BackupBatch"),
+        verifiers: known(world, Watch::References, "BackupVerifier"),
+        storages: known(world, Watch::References, "BackupStorage"),
+        addons: known(world, Watch::References, "Addon"),
+        functions: known(world, Watch::References, "Function"),
+        claims: known(world, Watch::References, "PersistentVolumeClaim"),
+        volumes: known(world, Watch::References, "PersistentVolume"),
+        repositories: known(world, Watch::Repositories, "Repository"),
+        sessions: guarded(world, Watch::Sessions, "BackupVerificationSession"),
+        jobs: known(world, Watch::Jobs, "Job"),
+        pinned: (*world.pinned.0).clone(),
+    })
+}
+
 impl Actors {
     fn new(context: &Arc<Context>, world: &World, needed: impl Fn(&Work) -> bool) -> Self {
-        fn known<K: DeserializeOwned + Clone + Send + Sync + 'static>(world: &World, watch: Watch) -> Vec<K> {
-            world.views[watch as usize].known.values().map(|object| object.read::<K>().clone()).collect()
-        }
-        fn guarded<K: DeserializeOwned + Clone + Send + Sync + 'static>(world: &World, watch: Watch) -> Vec<DeserializeGuard<K>> {
-            known(world, watch).into_iter().map(|object| DeserializeGuard(Ok(object))).collect()
-        }
+        let shared = Arc::new(shared(world));
         let sessions = needed(&Work::Session(String::new())).then(|| {
-            Sessions::new(
-                context.clone(),
-                NAMESPACE,
-                guarded(world, Watch::Sessions),
-                guarded(world, Watch::Answers),
-                known(world, Watch::Repositories),
-                world.store.all("BackupStorage").map(|(_, object)| object.read::<BackupStorage>().clone()).collect(),
-                &world.sessions,
-            )
+            let answers = guarded(world, Watch::Answers, "RestoreSession");
+            Sessions::new(context.clone(), NAMESPACE, shared.clone(), answers, &world.sessions)
         });
         let restores = needed(&Work::Restore(String::new())).then(|| {
-            Restores::new(
-                context.clone(),
-                NAMESPACE,
-                guarded(world, Watch::Restores),
-                known(world, Watch::Jobs),
-                known(world, Watch::Pods),
-                &world.restores,
-            )
+            let (restores, pods) = (guarded(world, Watch::Restores, "RestoreSession"), known(world, Watch::Pods, "Pod"));
+            Restores::new(context.clone(), NAMESPACE, shared.clone(), restores, pods, &world.restores)
         });
-        Self { sessions, restores }
+        Self { shared, sessions, restores }
     }
 
     async fn reconcile(&self, work: &Work) -> Option<Action> {
@@ -255,6 +270,8 @@ impl Actors {
     /// Keeps what the process remembers; says which sessions were nudged.
     fn end(self, world: &mut World) -> BTreeSet<String> {
         let mut nudged = BTreeSet::new();
+        let kept = std::mem::take(&mut *lock(&self.shared.pinned));
+        world.pinned = Pinned(Arc::new(kept));
         if let Some(sessions) = self.sessions {
             (world.sessions, nudged) = sessions.end();
         }

@@ -28,6 +28,8 @@ pub(super) struct Scenario {
     retries: i64,
     /// What is known of the Repository.
     repository: Known,
+    /// Whether the caches of what sessions refer to are still empty.
+    behind: bool,
 }
 
 /// What is known of a Repository.
@@ -47,10 +49,11 @@ const PLAIN: Scenario = Scenario {
     cleanup: "Never",
     retries: 0,
     repository: Known::Nothing,
+    behind: false,
 };
 
 /// Every world to start from.
-pub(super) const ALL: [Scenario; 7] = [
+pub(super) const ALL: [Scenario; 8] = [
     Scenario { retries: 1, ..PLAIN },
     Scenario { name: "two", sessions: &["one", "two"], ..PLAIN },
     Scenario { name: "parts", components: &["dump", "pod"], ..PLAIN },
@@ -58,6 +61,7 @@ pub(super) const ALL: [Scenario; 7] = [
     Scenario { name: "wipe", sessions: &["one", "two"], cleanup: "Always", ..PLAIN },
     Scenario { name: "held", sessions: &["one", "two"], repository: Known::HeldOff, ..PLAIN },
     Scenario { name: "retries", retries: 3, cleanup: "Always", ..PLAIN },
+    Scenario { name: "behind", components: &["dump", "pod"], behind: true, ..PLAIN },
 ];
 
 /// The scenario of this name.
@@ -77,7 +81,9 @@ impl Scenario {
         let meta = |name: &str| json!({"name": name, "namespace": NAMESPACE});
         let ours = |name: &str, implements: &str| json!({"name": name, "labels": {"backproof.dev/implements": implements}});
         for name in ["data", "scratch", "repository"] {
-            make(claim(name));
+            let made = make(claim(name));
+            make(json!({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": format!("of-{name}")},
+                "spec": {"csi": {"driver": "d", "volumeHandle": name}, "claimRef": {"namespace": NAMESPACE, "name": name, "uid": made.uid()}}}));
         }
         make(json!({"apiVersion": addons, "kind": "Addon", "metadata": ours("backproof-pvc-addon", "pvc-addon"),
             "spec": {"restoreTasks": [{"name": "logical-backup-restore", "function": "backproof-pvc-restore", "driver": "Restic", "executor": "Job"}]}}));
@@ -119,6 +125,9 @@ impl Scenario {
         }
         let mut world = World::new(store, truth);
         know(&mut world, &made);
+        if self.behind {
+            world.fall_behind();
+        }
         world
     }
 }
@@ -151,10 +160,10 @@ pub(super) fn session(name: &str, retries: i64) -> Value {
             "session": "nightly", "repository": "repo", "snapshot": SNAPSHOT, "retryLeft": retries}})
 }
 
-/// A claim.
+/// A claim, bound to the volume that was made for it.
 pub(super) fn claim(name: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name, "namespace": NAMESPACE},
-        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {}}, "status": {"phase": "Bound"}})
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {}, "volumeName": format!("of-{name}")}, "status": {"phase": "Bound"}})
 }
 
 /// The Snapshot with this content.

@@ -7,6 +7,7 @@ use std::{
     sync::Arc,
 };
 
+use backproof_api::Snapshot;
 use backproof_testing::memory::{Change, Key, Object, Store};
 use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use kube::core::PartialObjectMeta;
@@ -38,8 +39,10 @@ pub(super) enum Watch {
     Sessions,
     /// The session reconciler's RestoreSessions.
     Answers,
-    /// The session reconciler's Repositories.
+    /// Repositories, whose changes wake sessions.
     Repositories,
+    /// Everything else that sessions refer to, which wakes nobody.
+    References,
     /// The restore reconciler's RestoreSessions.
     Restores,
     /// The restore reconciler's Jobs.
@@ -49,15 +52,27 @@ pub(super) enum Watch {
 }
 
 impl Watch {
-    pub(super) const ALL: [Self; 6] = [Self::Sessions, Self::Answers, Self::Repositories, Self::Restores, Self::Jobs, Self::Pods];
+    pub(super) const ALL: [Self; 7] =
+        [Self::Sessions, Self::Answers, Self::Repositories, Self::References, Self::Restores, Self::Jobs, Self::Pods];
 
-    pub(super) fn kind(self) -> &'static str {
+    /// The kinds it watches.
+    pub(super) fn kinds(self) -> &'static [&'static str] {
         match self {
-            Self::Sessions => "BackupVerificationSession",
-            Self::Answers | Self::Restores => "RestoreSession",
-            Self::Repositories => "Repository",
-            Self::Jobs => "Job",
-            Self::Pods => "Pod",
+            Self::Sessions => &["BackupVerificationSession"],
+            Self::Answers | Self::Restores => &["RestoreSession"],
+            Self::Repositories => &["Repository"],
+            Self::References => &[
+                "BackupConfiguration",
+                "BackupBatch",
+                "BackupVerifier",
+                "BackupStorage",
+                "Addon",
+                "Function",
+                "PersistentVolumeClaim",
+                "PersistentVolume",
+            ],
+            Self::Jobs => &["Job"],
+            Self::Pods => &["Pod"],
         }
     }
 
@@ -66,6 +81,7 @@ impl Watch {
             Self::Sessions => "sessions",
             Self::Answers => "answers",
             Self::Repositories => "repositories",
+            Self::References => "references",
             Self::Restores => "restores",
             Self::Jobs => "jobs",
             Self::Pods => "pods",
@@ -76,7 +92,7 @@ impl Watch {
     fn takes(self, object: &Object) -> bool {
         use backproof_api::labels;
         match self {
-            Self::Sessions | Self::Repositories | Self::Restores => true,
+            Self::Sessions | Self::Repositories | Self::References | Self::Restores => true,
             Self::Answers => !object.label(labels::SESSION_UID).is_empty(),
             Self::Jobs | Self::Pods => object.label(labels::COMPONENT) == labels::COMPONENT_RESTORE,
         }
@@ -97,9 +113,11 @@ pub(super) struct View {
 #[derive(Clone)]
 pub(super) struct World {
     pub(super) store: Store,
-    pub(super) views: [View; 6],
+    pub(super) views: [View; 7],
     pub(super) sessions: session::explored::Remembered,
     pub(super) restores: restore::explored::Remembered,
+    /// Snapshots as they were when sessions were pinned to them.
+    pub(super) pinned: Pinned,
     /// When each object is looked at again; by the cluster's clock, which never jumps.
     pub(super) due: BTreeMap<Work, i64>,
     /// The controller's clock minus the cluster's.
@@ -112,6 +130,25 @@ pub(super) struct World {
     pub(super) faults: u32,
     pub(super) truth: Arc<Truth>,
     pub(super) trail: Option<Arc<Trail>>,
+}
+
+/// Snapshots that the process keeps, by session.
+#[derive(Clone, Default)]
+pub(super) struct Pinned(pub(super) Arc<std::collections::HashMap<String, Arc<Snapshot>>>);
+
+impl Pinned {
+    /// What decisions may rest on: for whom something is kept, whether it is what the API has, and what it is if not.
+    fn digest(&self, store: &Store) -> u64 {
+        let version = |snapshot: &Snapshot| snapshot.metadata.resource_version.clone().unwrap_or_default();
+        let live = |snapshot: &Snapshot| store.all("Snapshot").any(|(_, object)| object.version() == version(snapshot));
+        let text = |snapshot: &Snapshot| serde_json::to_string(&snapshot.status).unwrap_or_default();
+        self.0.iter().fold(0, |sum: u64, (session, snapshot)| {
+            let stale = (!live(snapshot)).then(|| text(snapshot));
+            let mut hasher = DefaultHasher::new();
+            (session, &snapshot.metadata.uid, stale).hash(&mut hasher);
+            sum.wrapping_add(hasher.finish())
+        })
+    }
 }
 
 /// How a state was reached.
@@ -129,6 +166,7 @@ impl World {
             views: Default::default(),
             sessions: session::explored::Remembered::default(),
             restores: restore::explored::Remembered::default(),
+            pinned: Pinned::default(),
             due: BTreeMap::new(),
             skew: 0,
             stuck: BTreeSet::new(),
@@ -145,14 +183,25 @@ impl World {
     pub(super) fn restart(&mut self) {
         self.sessions = session::explored::Remembered::default();
         self.restores = restore::explored::Remembered::default();
+        self.pinned = Pinned::default();
         self.due.clear();
         for watch in Watch::ALL {
             let view = &mut self.views[watch as usize];
             *view = View::default();
-            let taken = self.store.all(watch.kind()).filter(|(_, object)| watch.takes(object));
+            let all = watch.kinds().iter().flat_map(|kind| self.store.all(kind));
+            let taken = all.filter(|(_, object)| watch.takes(object));
             view.known.extend(taken.map(|(key, object)| (key.clone(), object.clone())));
             let woken: Vec<Work> = view.known.iter().filter_map(|(key, object)| woken(watch, key, object)).collect();
             woken.into_iter().for_each(|work| self.wake(work));
+        }
+    }
+
+    /// The watches of what sessions refer to have told of nothing yet.
+    pub(super) fn fall_behind(&mut self) {
+        for watch in [Watch::Repositories, Watch::References] {
+            let view = &mut self.views[watch as usize];
+            view.late = true;
+            view.under_way = std::mem::take(&mut view.known).into_iter().map(|(key, object)| (key, Some(object))).collect();
         }
     }
 
@@ -169,7 +218,7 @@ impl World {
     /// Hands changes to the watches; those that are not late deliver at once.
     pub(super) fn tell(&mut self, changes: &[Change]) {
         for change in changes {
-            for watch in Watch::ALL.into_iter().filter(|watch| watch.kind() == change.key.kind.name) {
+            for watch in Watch::ALL.into_iter().filter(|watch| watch.kinds().contains(&change.key.kind.name)) {
                 let version = change.after.clone().filter(|after| watch.takes(after));
                 self.views[watch as usize].under_way.push((change.key.clone(), version));
             }
@@ -241,6 +290,7 @@ impl World {
         let cached = &self.views[Watch::Restores as usize].known;
         let version = |uid: &str| cached.values().find(|object| object.uid() == uid).map(|object| object.version().to_owned());
         self.restores.digest(version).hash(&mut hasher);
+        self.pinned.digest(&self.store).hash(&mut hasher);
         self.truth.digest().hash(&mut hasher);
         hasher.finish()
     }
@@ -252,7 +302,7 @@ fn woken(watch: Watch, key: &Key, object: &Object) -> Option<Work> {
         Watch::Sessions => Some(Work::Session(key.name.clone())),
         Watch::Answers => session::explored::woken_by(&Head::of(object)).map(Work::Session),
         // Whom it wakes stands in the process's memory.
-        Watch::Repositories => None,
+        Watch::Repositories | Watch::References => None,
         Watch::Restores => Some(Work::Restore(key.name.clone())),
         Watch::Jobs | Watch::Pods => restore::explored::woken_by(&Head::of(object)).map(Work::Restore),
     }

@@ -44,6 +44,7 @@ use crate::{
     queue::{Again, drive},
     restore::copies,
     schedule::account::{Accounts, Purpose},
+    shared::Shared,
     storage::{HostPath, SecretSource},
 };
 use decide::{Decision, Forget, Observed, Waiting};
@@ -59,10 +60,10 @@ const LASTING: [&str; 6] = ["WipeOutIgnored", "SnapshotNotTaken", "RepositoryRep
 type Key = (String, String);
 
 /// Runs until told to stop.
-pub async fn run(context: Arc<Context>, shutdown: Shutdown) -> Result<(), Error> {
+pub(crate) async fn run(context: Arc<Context>, shared: Arc<Shared>, shutdown: Shutdown) -> Result<(), Error> {
     let mut caches = Caches::new(context.client.clone(), context.metrics.clone());
     let (sender, receiver) = unbounded_channel();
-    let discovery = Discovery::watch(context.clone(), &mut caches, &sender);
+    let discovery = Discovery::watch(context.clone(), shared, &mut caches, &sender);
     let workers = usize::from(context.config.workers);
     let work = async {
         let filled = tokio::select! {
@@ -83,10 +84,7 @@ pub async fn run(context: Arc<Context>, shutdown: Shutdown) -> Result<(), Error>
 /// The reconciler with its caches.
 struct Discovery {
     context: Arc<Context>,
-    repositories: Store<Repository>,
-    storages: Store<BackupStorage>,
-    configurations: Store<BackupConfiguration>,
-    batches: Store<BackupBatch>,
+    shared: Arc<Shared>,
     jobs: Store<Job>,
     accounts: Accounts,
     /// Held while the rights of discovery are given or taken.
@@ -113,24 +111,24 @@ fn queue_repositories(sender: &UnboundedSender<Key>, invoker: Invoker<'_>) {
 }
 
 impl Discovery {
-    fn watch(context: Arc<Context>, caches: &mut Caches, sender: &UnboundedSender<Key>) -> Self {
-        let all = watcher::Config::default;
+    fn watch(context: Arc<Context>, shared: Arc<Shared>, caches: &mut Caches, sender: &UnboundedSender<Key>) -> Self {
         let to = || sender.clone();
         let (a, b, c, d, e, f) = (to(), to(), to(), to(), to(), to());
-        let repositories = caches.watch(all(), move |repository: &Repository| send(&a, key_of(repository)));
+        shared.repositories.listen(move |repository: &Repository| send(&a, key_of(repository)));
+        let repositories = shared.repositories.store();
         let (of_storages, of_accounts) = (repositories.clone(), repositories.clone());
+        shared.storages.listen(move |storage: &BackupStorage| {
+            let (namespace, name) = key_of(storage);
+            for repository in of_storages.state_filter(|repository| refers_to(repository, &namespace, &name)) {
+                send(&b, key_of(&*repository));
+            }
+        });
+        shared.configurations.listen(move |object: &BackupConfiguration| queue_repositories(&c, Invoker::Configuration(object)));
+        shared.batches.listen(move |object: &BackupBatch| queue_repositories(&d, Invoker::Batch(object)));
         Self {
             context,
-            repositories,
-            storages: caches.watch(all(), move |storage: &BackupStorage| {
-                let (namespace, name) = key_of(storage);
-                for repository in of_storages.state_filter(|repository| refers_to(repository, &namespace, &name)) {
-                    send(&b, key_of(&*repository));
-                }
-            }),
-            configurations: caches.watch(all(), move |object: &BackupConfiguration| queue_repositories(&c, Invoker::Configuration(object))),
-            batches: caches.watch(all(), move |object: &BackupBatch| queue_repositories(&d, Invoker::Batch(object))),
-            jobs: caches.watch(all().labels(labels::REPOSITORY_UID), move |job: &Job| {
+            shared,
+            jobs: caches.watch(watcher::Config::default().labels(labels::REPOSITORY_UID), move |job: &Job| {
                 if let Some(owner) = job.owner_references().iter().find(|owner| owner.controller == Some(true)) {
                     send(&e, (job.namespace().unwrap_or_default(), owner.name.clone()));
                 }
@@ -149,16 +147,16 @@ impl Discovery {
 
     /// Completes once every cache is filled; `false` when a watch is gone.
     async fn filled(&self) -> bool {
-        self.repositories.wait_until_ready().await.is_ok()
-            && self.storages.wait_until_ready().await.is_ok()
-            && self.configurations.wait_until_ready().await.is_ok()
-            && self.batches.wait_until_ready().await.is_ok()
+        self.shared.repositories.filled().await
+            && self.shared.storages.filled().await
+            && self.shared.configurations.filled().await
+            && self.shared.batches.filled().await
             && self.jobs.wait_until_ready().await.is_ok()
             && self.accounts.ready().await
     }
 
     async fn reconcile(&self, key: Key) -> Again {
-        let repository = self.repositories.get(&ObjectRef::new(&key.1).within(&key.0));
+        let repository = self.shared.repositories.store().get(&ObjectRef::new(&key.1).within(&key.0));
         let Some(repository) = repository
             .filter(|repository| is_discovered(repository) && !repository.spec.paused && repository.metadata.deletion_timestamp.is_none())
         else {
@@ -226,12 +224,10 @@ impl Discovery {
             Some(job) if self.worth_a_look(job, now) => self.pods(&namespace, job).await?,
             Some(_) | None => Vec::new(),
         };
-        let storage = repository
-            .spec
-            .storage_ref
-            .as_ref()
-            .and_then(|reference| self.storages.get(&ObjectRef::new(&reference.name).within(reference.namespace_or(&namespace))));
-        let (configurations, batches) = (self.configurations.state(), self.batches.state());
+        let storage = repository.spec.storage_ref.as_ref().and_then(|reference| {
+            self.shared.storages.store().get(&ObjectRef::new(&reference.name).within(reference.namespace_or(&namespace)))
+        });
+        let (configurations, batches) = (self.shared.configurations.store().state(), self.shared.batches.store().state());
         let invokers =
             configurations.iter().map(|object| Invoker::Configuration(object)).chain(batches.iter().map(|object| Invoker::Batch(object)));
         let running = current.is_some();

@@ -16,7 +16,7 @@ use super::{
     observe::{Recent, Sources},
     status,
 };
-use crate::{Error, error::Class, events::Events, failure::Failure};
+use crate::{Error, error::Class, events::Events, failure::Failure, shared::Reading};
 
 /// What came of a decision.
 pub(crate) enum Applied {
@@ -143,14 +143,23 @@ async fn remember(sources: &Sources, restore: &RestoreSession, (path, place): (&
     let namespace = if data.namespace.is_empty() { own.as_str() } else { data.namespace.as_str() };
     let api = Api::<Repository>::namespaced(sources.client.clone(), namespace);
     let remembered = async {
-        let Some(repository) = api.get_opt(&data.repository).await? else { return Ok(()) };
-        let Some(text) = known::remembered(&repository, path, place, facts) else { return Ok(()) };
-        let patch = json!({ "metadata": { "resourceVersion": repository.resource_version(), "annotations": { (labels::OPENED): text } } });
-        api.patch_metadata(&data.repository, &PatchParams::default(), &Patch::Merge(patch)).await.map(drop)
+        // The cache may be behind; then the write is refused, and the object is read once more.
+        for reading in [Reading::Cached, Reading::Live] {
+            let repository = sources.shared.repositories.get(&sources.client, namespace, &data.repository, reading).await?;
+            let Some(repository) = repository else { return Ok(()) };
+            let Some(text) = known::remembered(&repository, path, place, facts) else { return Ok(()) };
+            let patch =
+                json!({ "metadata": { "resourceVersion": repository.resource_version(), "annotations": { (labels::OPENED): text } } });
+            let written = api.patch_metadata(&data.repository, &PatchParams::default(), &Patch::Merge(patch)).await;
+            match written.map_err(Error::api(format!("annotate Repository {namespace}/{}", data.repository))) {
+                Err(error) if error.is_conflict() && reading == Reading::Cached => {}
+                outcome => return outcome.map(drop),
+            }
+        }
+        Ok(())
     };
     if let Err(error) = remembered.await {
-        let error: kube::Error = error;
-        tracing::warn!(namespace, repository = data.repository, %error, "how the repository was opened is not kept");
+        tracing::warn!(namespace, repository = data.repository, error = error.chain(), "how the repository was opened is not kept");
     }
     Ok(())
 }

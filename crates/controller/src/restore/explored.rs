@@ -8,7 +8,7 @@ use std::{
 };
 
 use backproof_api::RestoreSession;
-use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
+use k8s_openapi::api::core::v1::Pod;
 use kube::{
     ResourceExt,
     core::DeserializeGuard,
@@ -19,7 +19,7 @@ use kube::{
 };
 
 use super::{Owner, World, observe::Sources, on_error, reconcile, restore_of};
-use crate::{Context, exploration::filled};
+use crate::{Context, exploration::filled, shared::Shared};
 
 /// What a process keeps between reconciles.
 #[derive(Clone, Debug, Default)]
@@ -72,12 +72,12 @@ impl Restores {
     pub(crate) fn new(
         context: Arc<Context>,
         namespace: &str,
+        shared: Arc<Shared>,
         restores: Vec<DeserializeGuard<RestoreSession>>,
-        jobs: Vec<Job>,
         pods: Vec<Pod>,
         remembered: &Remembered,
     ) -> Self {
-        let sources = Sources::new(context.client.clone(), filled(jobs), filled(pods));
+        let sources = Sources::new(context.client.clone(), shared, filled(pods));
         sources.owners().extend(remembered.owners.iter().map(|(uid, owner)| (uid.clone(), owner.clone())));
         let written = Mutex::new((*remembered.written).clone());
         let world = Arc::new(World { context, sources, proxies: Vec::new(), written });

@@ -87,9 +87,7 @@ impl Run<'_> {
     fn make_one(&mut self, job: Job, purpose: Purpose) -> Result<(), Failure> {
         let name = job.name_any();
         let Some(there) = self.observed.jobs.iter().find(|there| there.name_any() == name && there.namespace() == job.namespace()) else {
-            if self.observed.neighbours.is_some() {
-                self.decision.effects.push(Effect::Create(Box::new(job)));
-            }
+            self.decision.effects.push(Effect::Create(Box::new(job)));
             return Ok(());
         };
         let object = pinned(there);

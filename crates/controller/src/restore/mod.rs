@@ -12,6 +12,7 @@ mod decide;
 #[cfg(test)]
 pub(crate) mod explored;
 mod foreign;
+mod inputs;
 mod job;
 mod judge;
 mod known;
@@ -58,7 +59,7 @@ pub(crate) use known::place;
 pub(crate) use owner::{Owner, parts};
 pub(crate) use status::REPORTED;
 
-use crate::{Context, Error, Part, Shutdown, cache, error::Class, events::Note, manifest::proxies};
+use crate::{Context, Error, Part, Shutdown, cache, error::Class, events::Note, manifest::proxies, shared::Shared};
 use apply::{Applied, apply};
 use observe::{Recent, Sources};
 use plan::Installation;
@@ -85,10 +86,10 @@ struct World {
 }
 
 /// Runs until told to stop.
-pub async fn run(context: Arc<Context>, shutdown: Shutdown) -> Result<(), Error> {
+pub(crate) async fn run(context: Arc<Context>, shared: Arc<Shared>, shutdown: Shutdown) -> Result<(), Error> {
     let client = context.client.clone();
     let (restores, restore_writer) = reflector::store::<Guarded>();
-    let (jobs, job_writer) = reflector::store::<Job>();
+    let (jobs, job_writer) = (shared.jobs.clone(), shared.jobs_writer()?);
     let (pods, pod_writer) = reflector::store::<Pod>();
     let ours = watcher::Config::default().labels(&format!("{}={}", labels::COMPONENT, labels::COMPONENT_RESTORE));
 
@@ -100,7 +101,7 @@ pub async fn run(context: Arc<Context>, shutdown: Shutdown) -> Result<(), Error>
     let queue = queue.take_until(shutdown.clone().requested()).map(Ok::<_, std::convert::Infallible>);
 
     let config = ControllerConfig::default().concurrency(context.config.workers);
-    let sources = Sources::new(client, jobs.clone(), pods.clone());
+    let sources = Sources::new(client, shared, pods.clone());
     let world = Arc::new(World { context: context.clone(), sources, proxies: proxies(), written: Mutex::default() });
     // A store whose writer is gone will never fill; the queue has ended then, and so does this part.
     let filled = cache::filled({
@@ -176,8 +177,14 @@ impl World {
         let mut recent = Recent::default();
         let installation = Installation { config: &self.context.config, proxies: &self.proxies };
         for _ in 0..PASSES {
-            let observed = self.sources.observe(restore.clone(), &mut recent).await?;
-            let Some(decision) = decide::decide(&observed, installation, self.context.clock.now()) else {
+            let mut observed = self.sources.observe(restore.clone(), &mut recent).await?;
+            let mut decision = decide::decide(&observed, installation, self.context.clock.now());
+            // A cache that lags must not end it.
+            if decision.as_ref().is_some_and(|decision| ends(&restore, decision)) && observed.inputs.is_some() && recent.ask_again() {
+                observed = self.sources.observe(restore.clone(), &mut recent).await?;
+                decision = decide::decide(&observed, installation, self.context.clock.now());
+            }
+            let Some(decision) = decision else {
                 self.forget(&restore);
                 return Ok(Action::await_change());
             };
@@ -247,6 +254,11 @@ impl World {
 fn as_meant(mut restore: RestoreSession) -> RestoreSession {
     restore.status.iter_mut().for_each(kept::unpack);
     restore
+}
+
+/// Whether a decision closes a restore that is open.
+fn ends(restore: &RestoreSession, decision: &decide::Decision) -> bool {
+    status::is_closed(&decision.status) && restore.status.as_ref().is_none_or(|status| !status::is_closed(status))
 }
 
 fn on_error(restore: Arc<Guarded>, error: &Error, world: Arc<World>) -> Action {

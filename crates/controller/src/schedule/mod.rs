@@ -31,6 +31,7 @@ use crate::{
     cache::Caches,
     events::Note,
     queue::{Again, drive},
+    shared::Shared,
 };
 use account::{Accounts, Purpose};
 use decide::Observed;
@@ -62,10 +63,10 @@ impl Kind {
 }
 
 /// Runs until told to stop.
-pub async fn run(context: Arc<Context>, shutdown: Shutdown) -> Result<(), Error> {
+pub(crate) async fn run(context: Arc<Context>, shared: Arc<Shared>, shutdown: Shutdown) -> Result<(), Error> {
     let mut caches = Caches::new(context.client.clone(), context.metrics.clone());
     let (sender, receiver) = unbounded_channel();
-    let schedule = Schedule::watch(context.clone(), &mut caches, &sender);
+    let schedule = Schedule::watch(context.clone(), shared, &mut caches, &sender);
     let workers = usize::from(context.config.workers);
     let work = async {
         let filled = tokio::select! {
@@ -86,10 +87,7 @@ pub async fn run(context: Arc<Context>, shutdown: Shutdown) -> Result<(), Error>
 /// The reconciler with its caches.
 struct Schedule {
     context: Arc<Context>,
-    configurations: Store<BackupConfiguration>,
-    batches: Store<BackupBatch>,
-    verifiers: Store<BackupVerifier>,
-    repositories: Store<Repository>,
+    shared: Arc<Shared>,
     cronjobs: Store<CronJob>,
     accounts: Accounts,
     told: Mutex<HashMap<Key, BTreeSet<(&'static str, String)>>>,
@@ -139,28 +137,26 @@ fn names_verifier(invoker: Invoker<'_>, namespace: &str, name: &str) -> bool {
 }
 
 impl Schedule {
-    fn watch(context: Arc<Context>, caches: &mut Caches, sender: &UnboundedSender<Key>) -> Self {
-        let all = watcher::Config::default;
+    fn watch(context: Arc<Context>, shared: Arc<Shared>, caches: &mut Caches, sender: &UnboundedSender<Key>) -> Self {
         let (to, also) = (sender.clone(), sender.clone());
-        let configurations = caches.watch(all(), move |object: &BackupConfiguration| send(&to, key_of(Invoker::Configuration(object))));
-        let batches = caches.watch(all(), move |object: &BackupBatch| send(&also, key_of(Invoker::Batch(object))));
-        let dependants = Dependants { configurations: configurations.clone(), batches: batches.clone(), sender: sender.clone() };
+        shared.configurations.listen(move |object: &BackupConfiguration| send(&to, key_of(Invoker::Configuration(object))));
+        shared.batches.listen(move |object: &BackupBatch| send(&also, key_of(Invoker::Batch(object))));
+        let (configurations, batches) = (shared.configurations.store().clone(), shared.batches.store().clone());
+        let dependants = Dependants { configurations, batches, sender: sender.clone() };
         let (of_verifiers, of_repositories, of_accounts, to) = (dependants.clone(), dependants.clone(), dependants, sender.clone());
+        shared.verifiers.listen(move |verifier: &BackupVerifier| {
+            let (namespace, name) = (verifier.namespace().unwrap_or_default(), verifier.name_any());
+            of_verifiers.queue(|invoker| names_verifier(invoker, &namespace, &name));
+        });
+        shared.repositories.listen(move |repository: &Repository| {
+            let (namespace, name) = (repository.namespace().unwrap_or_default(), repository.name_any());
+            of_repositories
+                .queue(|invoker| invoker.namespace() == namespace && invoker.entries().iter().any(|entry| entry.repository.name == name));
+        });
         Self {
             context,
-            configurations,
-            batches,
-            verifiers: caches.watch(all(), move |verifier: &BackupVerifier| {
-                let (namespace, name) = (verifier.namespace().unwrap_or_default(), verifier.name_any());
-                of_verifiers.queue(|invoker| names_verifier(invoker, &namespace, &name));
-            }),
-            repositories: caches.watch(all(), move |repository: &Repository| {
-                let (namespace, name) = (repository.namespace().unwrap_or_default(), repository.name_any());
-                of_repositories.queue(|invoker| {
-                    invoker.namespace() == namespace && invoker.entries().iter().any(|entry| entry.repository.name == name)
-                });
-            }),
-            cronjobs: caches.watch(all().labels(labels::INVOKER_UID), move |cronjob: &CronJob| {
+            shared,
+            cronjobs: caches.watch(watcher::Config::default().labels(labels::INVOKER_UID), move |cronjob: &CronJob| {
                 send(&to, owner_of(cronjob).unwrap_or_else(|| nobody(cronjob)));
             }),
             accounts: Accounts::watch(caches, Purpose::Trigger, move |namespace| {
@@ -172,10 +168,10 @@ impl Schedule {
 
     /// Completes once every cache is filled; `false` when a watch is gone.
     async fn filled(&self) -> bool {
-        self.configurations.wait_until_ready().await.is_ok()
-            && self.batches.wait_until_ready().await.is_ok()
-            && self.verifiers.wait_until_ready().await.is_ok()
-            && self.repositories.wait_until_ready().await.is_ok()
+        self.shared.configurations.filled().await
+            && self.shared.batches.filled().await
+            && self.shared.verifiers.filled().await
+            && self.shared.repositories.filled().await
             && self.cronjobs.wait_until_ready().await.is_ok()
             && self.accounts.ready().await
     }
@@ -183,11 +179,11 @@ impl Schedule {
     async fn reconcile(&self, key: Key) -> Again {
         let since = Instant::now();
         let outcome = match key.kind {
-            Kind::Configuration => match self.configurations.get(&ObjectRef::new(&key.name).within(&key.namespace)) {
+            Kind::Configuration => match self.shared.configurations.store().get(&ObjectRef::new(&key.name).within(&key.namespace)) {
                 Some(object) => self.serve(&key, Invoker::Configuration(&object)).await,
                 None => return self.forget(&key).await,
             },
-            Kind::Batch => match self.batches.get(&ObjectRef::new(&key.name).within(&key.namespace)) {
+            Kind::Batch => match self.shared.batches.store().get(&ObjectRef::new(&key.name).within(&key.namespace)) {
                 Some(object) => self.serve(&key, Invoker::Batch(&object)).await,
                 None => return self.forget(&key).await,
             },
@@ -216,7 +212,7 @@ impl Schedule {
     async fn forget(&self, key: &Key) -> Again {
         self.told.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
         self.context.metrics.asked.forget(key.kind.as_str(), &key.namespace, &key.name);
-        let (configurations, batches) = (self.configurations.state(), self.batches.state());
+        let (configurations, batches) = (self.shared.configurations.store().state(), self.shared.batches.store().state());
         let live =
             configurations.iter().filter_map(|object| object.uid()).chain(batches.iter().filter_map(|object| object.uid())).collect();
         let there = self.cronjobs.state_filter(|cronjob| cronjob.metadata.namespace.as_deref() == Some(&key.namespace));
@@ -255,10 +251,10 @@ impl Schedule {
         let entries = invoker.entries();
         let verifiers = entries.iter().filter_map(|entry| entry.verifier()).filter_map(|reference| {
             let place = (reference.namespace_or(namespace).to_owned(), reference.name.clone());
-            self.verifiers.get(&ObjectRef::new(&place.1).within(&place.0)).map(|verifier| (place, verifier))
+            self.shared.verifiers.store().get(&ObjectRef::new(&place.1).within(&place.0)).map(|verifier| (place, verifier))
         });
         let discovered = entries.iter().map(|entry| &entry.repository.name).filter(|name| {
-            let repository = self.repositories.get(&ObjectRef::new(name).within(namespace));
+            let repository = self.shared.repositories.store().get(&ObjectRef::new(name).within(namespace));
             repository.is_some_and(|repository| crate::repository::is_discovered(&repository))
         });
         let uid = invoker.meta().uid.as_deref();

@@ -26,6 +26,7 @@ use crate::{
     error::Class,
     events::{Note, path, regarding},
     lease, restore,
+    shared::Reading,
 };
 
 /// Most names tried for a retry.
@@ -67,6 +68,7 @@ impl Driver {
                 carried.fresh = true;
                 return self.patch(&session, json!({ "metadata": metadata })).await;
             }
+            Effect::AskAgain => (carried.reading, carried.references) = (Reading::Live, None),
             Effect::WriteStatus => return self.write_status(session, decision, carried, now).await,
             Effect::RequestDiscovery { repository, at } => {
                 let api: Api<Repository> = Api::namespaced(self.context.client.clone(), &session.namespace().unwrap_or_default());
@@ -84,7 +86,7 @@ impl Driver {
             Effect::AcquireLock => carried.lock = self.acquire(&session, now).await?,
             Effect::EvictLock(held) => lease::evict(&self.context, held).await?,
             Effect::ReleaseLock => self.release(&session).await?,
-            Effect::CreateRestore(restore) => self.create_restore(&session, restore, carried).await?,
+            Effect::CreateRestore(restore) => carried.restore = self.create_restore(&session, restore, carried).await?,
             Effect::DeleteRestore(restore) => {
                 let api: Api<RestoreSession> = Api::namespaced(self.context.client.clone(), &session.namespace().unwrap_or_default());
                 delete(&api, &session.name_any(), restore, DeleteParams::background(), "RestoreSession").await?;
@@ -105,7 +107,10 @@ impl Driver {
                 let left: Vec<_> = session.finalizers().iter().filter(|finalizer| *finalizer != labels::FINALIZER).collect();
                 match self.patch(&session, json!({ "metadata": { "finalizers": left } })).await {
                     Err(error) if !error.is_not_found() => return Err(error),
-                    Ok(_) | Err(_) => self.memory.forget(&uid),
+                    Ok(_) | Err(_) => {
+                        self.shared.unpin(&uid);
+                        self.memory.forget(&uid);
+                    }
                 }
             }
             Effect::Tell(note) => self.context.events.on(session.as_ref(), note.clone()).await,
@@ -177,7 +182,12 @@ impl Driver {
     }
 
     /// Makes the RestoreSession, but only for a session that is still what was decided on: a stale one might make a second.
-    async fn create_restore(&self, session: &BackupVerificationSession, restore: &RestoreSession, carried: &Carried) -> Result<(), Error> {
+    async fn create_restore(
+        &self,
+        session: &BackupVerificationSession,
+        restore: &RestoreSession,
+        carried: &Carried,
+    ) -> Result<Option<Box<RestoreSession>>, Error> {
         if !carried.fresh {
             let what = format!("BackupVerificationSession {}", path(session));
             let live = self.api(session).get_metadata_opt(&session.name_any()).await.map_err(Error::api(format!("get {what}")))?;
@@ -187,8 +197,8 @@ impl Driver {
         }
         let api: Api<RestoreSession> = Api::namespaced(self.context.client.clone(), &session.namespace().unwrap_or_default());
         match api.create(&PostParams::default(), restore).await {
-            Ok(_) => Ok(()),
-            Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
+            Ok(made) => Ok(Some(Box::new(made))),
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(None),
             Err(error) => Err(Error::api(format!("create RestoreSession {}", path(restore)))(error)),
         }
     }
@@ -330,6 +340,7 @@ fn given_up(effect: &Effect) -> Option<String> {
         Effect::DeleteSession { name, .. } => Some(format!("the older session {name} is left behind")),
         Effect::ReleaseLock => Some("the lock on this session's target is left behind".to_owned()),
         Effect::Claim(_)
+        | Effect::AskAgain
         | Effect::WriteStatus
         | Effect::RequestDiscovery { .. }
         | Effect::AwaitRepository

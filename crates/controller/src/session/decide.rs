@@ -17,7 +17,7 @@ use super::{
     stage::{self, Stage, stage},
     wire::{self, Refusal},
 };
-use crate::{events::Note, hold::Standing};
+use crate::{events::Note, hold::Standing, shared::Reading};
 
 /// A slow look at whatever is unfinished, should an event ever be lost.
 pub(super) const SLOW: Duration = Duration::from_secs(600);
@@ -76,6 +76,10 @@ fn start(observed: &Observed, now: Timestamp) -> Decision {
         Ok(()) | Err(Refusal { cause: Cause::NoSnapshotToVerify, .. }) if resolved.is_err() => resolved,
         outcome => outcome,
     };
+    let ends = resolved.is_err() || !run.proven_by.is_empty();
+    if ends && references.reading == Reading::Cached {
+        return Decision::act(vec![Effect::AskAgain]);
+    }
     // A crash between the two writes leaves the annotation: the times in it stand, if the rest is what we find again.
     if let Some(hint) = stage::annotated(session).filter(|hint| same_but_times(hint, &run, now)) {
         run = hint;

@@ -35,6 +35,8 @@ pub(super) enum Wake {
 pub(super) enum Effect {
     /// First write: finalizer, owner reference, label and annotation together, as a merge patch of the metadata.
     Claim(serde_json::Value),
+    /// Reads what the session refers to once more, all of it live: caches never end a session.
+    AskAgain,
     /// Writes the decision's status, if it differs.
     WriteStatus,
     /// Asks for a listing of the repository that starts no earlier than this.

@@ -2,11 +2,11 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
-use backproof_api::{BackupStorage, BackupVerificationSession, Repository, RestoreSession};
+use backproof_api::{BackupVerificationSession, RestoreSession, Snapshot};
 use futures::channel::mpsc::UnboundedSender;
 use kube::{
     ResourceExt as _,
@@ -20,15 +20,17 @@ use tokio::sync::Notify;
 
 use super::{
     decide::{SLOW, decide},
-    decision::Wake,
-    observed::{References, Retry},
+    decision::{Decision, Wake},
+    observed::{Observed, References, Retry},
     slots::Slots,
 };
+pub(super) use crate::shared::lock;
 use crate::{
     Context, Error,
     error::Class,
     events::{self, Note},
     lease::Lock,
+    shared::{Reading, Shared},
 };
 
 /// A session that may not parse.
@@ -42,9 +44,17 @@ pub(super) struct Driver {
     pub(super) context: Arc<Context>,
     pub(super) sessions: Store<Watched>,
     pub(super) restores: Store<DeserializeGuard<RestoreSession>>,
-    pub(super) repositories: Store<Repository>,
-    pub(super) storages: Store<BackupStorage>,
+    pub(super) shared: Arc<Shared>,
     pub(super) memory: Arc<Memory>,
+}
+
+/// A lock that a session has, or may have.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Taken {
+    /// Name of the Lease.
+    pub(super) lease: String,
+    /// Its UID, where this process has made it.
+    pub(super) uid: Option<String>,
 }
 
 /// Sessions by what they wait for.
@@ -53,7 +63,7 @@ type Waiting<K> = Mutex<HashMap<K, HashSet<ObjectRef<Watched>>>>;
 /// What this process remembers; nothing here is needed for a right decision, only to make it sooner or to say it once.
 pub(super) struct Memory {
     /// Locks held, by session UID.
-    pub(super) held: Mutex<HashMap<String, String>>,
+    pub(super) held: Mutex<HashMap<String, Taken>>,
     /// Who waits for which lock.
     pub(super) waiting: Waiting<String>,
     /// What was told once.
@@ -74,6 +84,10 @@ pub(super) struct Memory {
 pub(super) struct Carried {
     /// Read in this reconcile.
     pub(super) references: Option<Arc<References>>,
+    /// How fresh that must be.
+    pub(super) reading: Reading,
+    /// Made in this reconcile; no cache has it yet.
+    pub(super) restore: Option<Box<RestoreSession>>,
     /// Seen in this reconcile.
     pub(super) lock: Lock,
     /// What came of making a retry in this reconcile.
@@ -114,12 +128,13 @@ impl Driver {
 
     async fn rounds(&self, session: BackupVerificationSession) -> Result<Action, Error> {
         let mut session = Arc::new(session);
-        let mut carried = Carried::default();
+        let mut carried = Carried { reading: Reading::Cached, ..Carried::default() };
         for _ in 0..ROUNDS {
             let now = self.context.clock.now();
             let observed = self.observe(session.clone(), &carried, now).await?;
             carried.references.clone_from(&observed.references);
             let decision = decide(&observed, now);
+            self.keep_pinned(&observed, &decision);
             session = self.apply(&observed, &decision, &mut carried, now).await?;
             match decision.wake {
                 Wake::Again => {}
@@ -128,6 +143,18 @@ impl Driver {
             }
         }
         Ok(Action::requeue(Duration::from_secs(1)))
+    }
+
+    /// Keeps the Snapshot that a session is about to be pinned to, so that it need not be asked for again and again.
+    fn keep_pinned(&self, observed: &Observed, decision: &Decision) {
+        let (Some(references), Some(status)) = (&observed.references, &decision.status) else { return };
+        let Some(uid) = status.run.as_ref().map(|run| run.snapshot.uid.as_str()).filter(|uid| !uid.is_empty()) else { return };
+        let pinned = references.snapshots.iter().find(|snapshot| snapshot.uid().as_deref() == Some(uid));
+        if let Some(snapshot) = pinned {
+            let mut snapshot: Snapshot = snapshot.clone();
+            snapshot.metadata.managed_fields = None;
+            self.shared.pin(&observed.session.uid().unwrap_or_default(), snapshot);
+        }
     }
 
     /// What to do after a failed reconcile: try again in a time that fits, and say so where a person must act.
@@ -182,7 +209,20 @@ impl Memory {
 
     /// Notes that a session has a lock, or may have it.
     pub(super) fn took(&self, session_uid: &str, lease: &str) {
-        lock(&self.held).insert(session_uid.to_owned(), lease.to_owned());
+        let mut held = lock(&self.held);
+        if held.get(session_uid).is_none_or(|taken| taken.lease != lease) {
+            held.insert(session_uid.to_owned(), Taken { lease: lease.to_owned(), uid: None });
+        }
+    }
+
+    /// Notes that this process has made the Lease of this UID for a session.
+    pub(super) fn made(&self, session_uid: &str, lease: &str, uid: Option<String>) {
+        lock(&self.held).insert(session_uid.to_owned(), Taken { lease: lease.to_owned(), uid });
+    }
+
+    /// UID of the Lease that was made for a session.
+    pub(super) fn lease_of(&self, session_uid: &str, lease: &str) -> Option<String> {
+        lock(&self.held).get(session_uid).filter(|taken| taken.lease == lease)?.uid.clone()
     }
 
     /// Notes that somebody else has the lock a session asked for.
@@ -255,11 +295,6 @@ impl Memory {
         }
         lock(&self.told).retain(|(uid, _)| uid != session_uid);
     }
-}
-
-/// A poisoned lock holds plain data all the same.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use backproof_api::{BackupStorage, BackupVerificationSession, Repository, RestoreSession, kept};
+use backproof_api::{BackupVerificationSession, RestoreSession};
 use futures::channel::mpsc::{self, UnboundedReceiver};
 use kube::{
     core::DeserializeGuard,
@@ -14,10 +14,10 @@ use kube::{
 };
 
 use super::{
-    driver::{Driver, Memory, lock},
+    driver::{Driver, Memory, Taken, lock},
     slots::Slots,
 };
-use crate::{Context, exploration::filled};
+use crate::{Context, exploration::filled, shared::Shared};
 
 /// A session by name; all live in one namespace.
 type Name = String;
@@ -25,7 +25,7 @@ type Name = String;
 /// What a process keeps between reconciles.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Remembered {
-    held: BTreeMap<String, String>,
+    held: BTreeMap<String, Taken>,
     waiting: BTreeMap<String, BTreeSet<Name>>,
     told: BTreeSet<(String, String)>,
     failures: BTreeMap<String, u32>,
@@ -51,16 +51,12 @@ impl Sessions {
     pub(crate) fn new(
         context: Arc<Context>,
         namespace: &str,
-        mut sessions: Vec<DeserializeGuard<BackupVerificationSession>>,
+        shared: Arc<Shared>,
         restores: Vec<DeserializeGuard<RestoreSession>>,
-        repositories: Vec<Repository>,
-        storages: Vec<BackupStorage>,
         remembered: &Remembered,
     ) -> Self {
         let (nudges, nudged) = mpsc::unbounded();
         let memory = Memory::new(nudges, Slots::new(0));
-        // As the watch does it.
-        sessions.iter_mut().filter_map(|session| session.0.as_mut().ok()?.status.as_mut()).for_each(kept::unpack);
         lock(&memory.held).extend(remembered.held.clone());
         lock(&memory.told).extend(remembered.told.iter().cloned());
         let reference = |name: &Name| ObjectRef::new(name).within(namespace);
@@ -69,14 +65,7 @@ impl Sessions {
         lock(&memory.failures).extend(remembered.failures.clone());
         lock(&memory.held_off)
             .extend(remembered.held_off.iter().map(|(place, names)| (place.clone(), names.iter().map(reference).collect())));
-        let driver = Driver {
-            context,
-            sessions: filled(sessions),
-            restores: filled(restores),
-            repositories: filled(repositories),
-            storages: filled(storages),
-            memory: Arc::new(memory),
-        };
+        let driver = Driver { context, sessions: shared.sessions.clone(), restores: filled(restores), shared, memory: Arc::new(memory) };
         Self { driver: Arc::new(driver), nudged, namespace: namespace.to_owned() }
     }
 

@@ -37,8 +37,14 @@ impl Driver {
         }
         // Before it is asked for: should the answer be lost, the lock is given back all the same.
         self.memory.took(&own.uid, &lease);
-        match lease::acquire(&self.context, &run.verifier.target, &own, now).await? {
-            Lock::Mine => Ok(Lock::Mine),
+        let (lock, made) = lease::acquire(&self.context, &run.verifier.target, &own, now).await?;
+        match lock {
+            Lock::Mine => {
+                if made.is_some() {
+                    self.memory.made(&own.uid, &lease, made);
+                }
+                Ok(Lock::Mine)
+            }
             Lock::Held(mut held) => {
                 self.memory.has_not(&own.uid);
                 self.memory.leaves(&own.uid);
@@ -88,7 +94,7 @@ impl Driver {
     pub(super) async fn release(&self, session: &BackupVerificationSession) -> Result<(), Error> {
         let (Stage::Done(run) | Stage::Deleting(Some(run))) = stage(session) else { return Ok(()) };
         let (uid, lease) = (session.uid().unwrap_or_default(), lease::name(&run.verifier.target));
-        lease::release(&self.context, &lease, &uid).await?;
+        lease::release(&self.context, &lease, &uid, self.memory.lease_of(&uid, &lease)).await?;
         self.memory.gave_back(&uid, &lease);
         Ok(())
     }

@@ -27,6 +27,7 @@ mod resolve;
 mod running;
 mod safety;
 mod slots;
+mod sources;
 mod stage;
 #[cfg(test)]
 mod tests;
@@ -54,26 +55,25 @@ use self::{
     slots::Slots,
 };
 use crate::{
-    Context, Error, Part, Shutdown,
-    cache::{self, Caches},
+    Context, Error, Part, Shutdown, cache,
     metrics::{Reconciled, standing::Standing},
+    shared::Shared,
 };
 
 /// Runs until told to stop.
-pub async fn run(context: Arc<Context>, shutdown: Shutdown) -> Result<(), Error> {
-    let (sessions, sessions_writer) = reflector::store::<Watched>();
+pub(crate) async fn run(context: Arc<Context>, shared: Arc<Shared>, shutdown: Shutdown) -> Result<(), Error> {
+    let (sessions, sessions_writer) = (shared.sessions.clone(), shared.sessions_writer()?);
     let (restores, restores_writer) = reflector::store::<DeserializeGuard<RestoreSession>>();
     let (nudges, nudged) = mpsc::unbounded();
     let memory = Arc::new(Memory::new(nudges, Slots::new(context.config.max_sessions)));
-    let mut caches = Caches::new(context.client.clone(), context.metrics.clone());
     let (of_repositories, of_storages) = (memory.clone(), memory.clone());
-    let repositories = caches.watch(watcher::Config::default(), move |repository: &Repository| {
+    shared.repositories.listen(move |repository: &Repository| {
         of_repositories.repository_changed(&repository.namespace().unwrap_or_default(), &repository.name_any());
     });
-    let storages = caches.watch(watcher::Config::default(), move |_: &BackupStorage| of_storages.a_storage_changed());
+    shared.storages.listen(move |_: &BackupStorage| of_storages.a_storage_changed());
     let standing = Standing {
         sessions: sessions.clone(),
-        repositories: repositories.clone(),
+        repositories: shared.repositories.store().clone(),
         snapshots: context.metrics.snapshots.clone(),
         asked: context.metrics.asked.clone(),
     };
@@ -82,8 +82,7 @@ pub async fn run(context: Arc<Context>, shutdown: Shutdown) -> Result<(), Error>
         context: context.clone(),
         sessions: sessions.clone(),
         restores: restores.clone(),
-        repositories: repositories.clone(),
-        storages: storages.clone(),
+        shared: shared.clone(),
         memory,
     });
     tokio::select! {
@@ -114,11 +113,9 @@ pub async fn run(context: Arc<Context>, shutdown: Shutdown) -> Result<(), Error>
         stream::select_all([sessions_watch.boxed(), restores_watch.boxed(), nudged.boxed()]).try_filter_map(async |request| Ok(request));
     let filled = cache::filled({
         let (sessions, restores) = (sessions.clone(), restores.clone());
+        let (repositories, storages) = (shared.repositories.filled(), shared.storages.filled());
         async move {
-            sessions.wait_until_ready().await.is_ok()
-                && restores.wait_until_ready().await.is_ok()
-                && repositories.wait_until_ready().await.is_ok()
-                && storages.wait_until_ready().await.is_ok()
+            sessions.wait_until_ready().await.is_ok() && restores.wait_until_ready().await.is_ok() && repositories.await && storages.await
         }
     });
     let gate = filled.clone();
@@ -151,10 +148,7 @@ pub async fn run(context: Arc<Context>, shutdown: Shutdown) -> Result<(), Error>
         reconciles.for_each(async |outcome| logged(&context, outcome)).await;
         Ok(())
     };
-    tokio::select! {
-        outcome = futures::future::try_join(work, ready) => outcome.map(|((), ())| ()),
-        () = caches.ended() => Err(Error::PartEnded { part: "session's caches" }),
-    }
+    futures::future::try_join(work, ready).await.map(|((), ())| ())
 }
 
 /// The session a RestoreSession belongs to.

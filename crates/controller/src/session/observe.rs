@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use backproof_api::{BackupVerificationSession, RestoreSession, Snapshot, kept, labels, run::PinnedRun};
+use backproof_api::{
+    BackupVerificationSession, RestoreSession, Snapshot, kept, labels,
+    run::{PinnedObject, PinnedRun},
+};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
 use kube::{Api, ResourceExt as _, api::ListParams, core::DeserializeGuard, runtime::reflector::ObjectRef};
@@ -13,12 +16,19 @@ use super::{
     done::completed,
     driver::{Carried, Driver},
     history,
-    observed::{Observed, Remains, Seen, Settings, Sibling},
+    observed::{Observed, References, Remains, Seen, Settings, Sibling},
     running::awaited_until,
     stage::{Stage, stage},
     wipe,
 };
-use crate::{Error, error::Class, hold::Place, lease::Lock, pods::is_gone};
+use crate::{
+    Error,
+    error::Class,
+    hold::Place,
+    lease::Lock,
+    pods::is_gone,
+    shared::{Reading, live},
+};
 
 /// How much longer than for a missing right a session that is past its time waits for an API server that does not answer.
 const SILENCE: SignedDuration = SignedDuration::from_mins(10);
@@ -49,22 +59,21 @@ impl Driver {
             Stage::Foreign | Stage::Gone => {}
             Stage::Unpinned => {
                 observed.place = self.place(&session);
-                match self.references(&session).await {
+                match self.named(&session, carried.reading).await {
                     Ok(references) => observed.references = Some(Arc::new(references)),
                     Err(error) if is_hopeless(&error, latest_pin(&observed), now) => observed.unreadable = Some(error.chain()),
                     Err(error) => return Err(error),
                 }
                 observed.siblings = self.siblings(&session);
             }
-            Stage::Contradicted(run) | Stage::Running(run) => self.while_running(&mut observed, &run, now).await?,
+            Stage::Contradicted(run) | Stage::Running(run) => self.while_running(&mut observed, &run, carried, now).await?,
             Stage::Judged(run, judged) => {
                 let last = judged.at.saturating_add(PATIENCE).unwrap_or(Timestamp::MAX);
                 observed.place = self.place(&session);
                 observed.restore = or_not_read(self.restore(&session, &run).await, last, now)?;
                 observed.siblings = self.siblings(&session);
                 if !run.snapshot.uid.is_empty() {
-                    let snapshot = self.get::<Snapshot>(self.in_namespace(&session), &run.snapshot.name).await;
-                    observed.snapshot = or_not_read(snapshot.map(seen), last, now)?;
+                    observed.snapshot = or_not_read(self.snapshot(&session, &run).await, last, now)?;
                 }
             }
             Stage::Done(run) => self.when_done(&mut observed, &run, now).await?,
@@ -84,18 +93,45 @@ impl Driver {
         Ok(observed)
     }
 
-    async fn while_running(&self, observed: &mut Observed, run: &PinnedRun, now: Timestamp) -> Result<(), Error> {
+    /// Everything an unpinned session names, and what its target must not be.
+    async fn named(&self, session: &BackupVerificationSession, reading: Reading) -> Result<References, Error> {
+        let mut found = self.references(session, reading).await?;
+        // What lies beside the target is listed for its sources. A session of another namespace has its own sources elsewhere.
+        let elsewhere = found.target.as_ref().is_some_and(|target| session.namespace().as_ref() != Some(&target.namespace));
+        if elsewhere && reading == Reading::Cached {
+            found = self.references(session, Reading::Live).await?;
+        }
+        if found.target.is_some() {
+            found.sources = self.sources(session, &found).await?;
+        }
+        Ok(found)
+    }
+
+    /// The Snapshot of a session that is judged: as it was when the run was pinned, if that is known. What is written to it is bound to
+    /// that version, so that it is read anew where it has changed since.
+    async fn snapshot(&self, session: &BackupVerificationSession, run: &PinnedRun) -> Result<Seen<Snapshot>, Error> {
+        let kept = self.shared.pinned_snapshot(&session.uid().unwrap_or_default());
+        match kept.filter(|kept| kept.uid().as_ref() == Some(&run.snapshot.uid)) {
+            Some(kept) => Ok(Seen::Present(Box::new((*kept).clone()))),
+            None => self.get::<Snapshot>(self.in_namespace(session), &run.snapshot.name).await.map(seen),
+        }
+    }
+
+    async fn while_running(&self, observed: &mut Observed, run: &PinnedRun, carried: &Carried, now: Timestamp) -> Result<(), Error> {
         let session = observed.session.clone();
         observed.siblings = if run.replaceable || !run.proven_by.is_empty() { self.siblings(&session) } else { Vec::new() };
         if !run.proven_by.is_empty() {
             return Ok(());
         }
-        observed.restore = or_not_read(self.restore(&session, run).await, awaited_until(run), now)?;
+        observed.restore = match &carried.restore {
+            Some(made) => Seen::Present(made.clone()),
+            None => or_not_read(self.restore(&session, run).await, awaited_until(run), now)?,
+        };
         observed.place = self.place(&session);
         // Past the deadline nothing is restored any more, whatever the session refers to.
         let about_to_restore = matches!(observed.restore, Seen::Absent) && observed.lock == Lock::Mine && now < deadline(run);
         if about_to_restore && observed.references.is_none() {
-            observed.references = Some(Arc::new(self.references(&session).await?));
+            observed.references = Some(Arc::new(self.references(&session, carried.reading).await?));
         }
         Ok(())
     }
@@ -104,9 +140,10 @@ impl Driver {
         let session = observed.session.clone();
         let uid = session.uid().unwrap_or_default();
         self.memory.leaves(&uid);
+        self.shared.unpin(&uid);
         if self.memory.holds(&uid) {
             observed.lock = Lock::Mine;
-            observed.remains = Some(self.remains(&uid, &namespaces(&session, run), now).await?);
+            observed.remains = Some(self.left_over(&session, run, now).await?);
             if run.wipe_target {
                 observed.restore = or_not_read(self.restore(&session, run).await, wipe::awaited_until(&session), now)?;
             }
@@ -114,7 +151,7 @@ impl Driver {
             observed.lock = Lock::NotRead;
         }
         if history::owes_retry(&session) && now >= history::retry_due(completed(&session), run.retry_delay_seconds) {
-            observed.invoker = seen(self.invoker(&session).await?);
+            observed.invoker = seen(self.invoker(&session, Reading::Live).await?);
         }
         Ok(())
     }
@@ -122,9 +159,9 @@ impl Driver {
     /// The session's Repository, as the caches have it: whoever writes it says which version it read.
     fn place(&self, session: &BackupVerificationSession) -> Option<Place> {
         let namespace = session.namespace().unwrap_or_default();
-        let repository = self.repositories.get(&ObjectRef::new(&session.spec.repository).within(&namespace))?;
+        let repository = self.shared.repositories.store().get(&ObjectRef::new(&session.spec.repository).within(&namespace))?;
         let reference = repository.spec.storage_ref.clone().unwrap_or_default();
-        let storage = self.storages.get(&ObjectRef::new(&reference.name).within(reference.namespace_or(&namespace)));
+        let storage = self.shared.storages.store().get(&ObjectRef::new(&reference.name).within(reference.namespace_or(&namespace)));
         Some(Place::of(&repository, storage.as_deref()))
     }
 
@@ -158,24 +195,63 @@ impl Driver {
         let selector = ListParams::default().labels(&format!("{}={session_uid}", labels::SESSION_UID));
         for namespace in namespaces {
             let jobs: Api<Job> = Api::namespaced(self.context.client.clone(), namespace);
-            let pods: Api<Pod> = Api::namespaced(self.context.client.clone(), namespace);
-            let listed = async {
-                let jobs = jobs.list(&selector).await.map_err(Error::api(format!("list Jobs in namespace {namespace}")))?;
-                let pods = pods.list(&selector).await.map_err(Error::api(format!("list Pods in namespace {namespace}")))?;
-                Ok::<_, Error>((jobs, pods))
-            };
-            match listed.await {
-                Ok((jobs, pods)) => {
+            match jobs.list(&selector).await.map_err(Error::api(format!("list Jobs in namespace {namespace}"))) {
+                Ok(jobs) => {
                     let named = |job: &Job| format!("Job {namespace}/{}", job.name_any());
                     remains.jobs.extend(jobs.items.iter().map(named));
                     remains.working.extend(jobs.items.iter().filter(|job| may_make_a_pod(job, now)).map(named));
-                    remains.pods.extend(pods.items.iter().filter(|pod| !is_gone(pod)).map(described));
                 }
-                Err(error) if error.status_code() == Some(403) => remains.forbidden = Some(error.chain()),
+                Err(error) if error.status_code() == Some(403) => {
+                    remains.forbidden = Some(error.chain());
+                    continue;
+                }
                 Err(error) => return Err(error),
             }
+            self.pods_left(session_uid, namespace, &mut remains).await?;
         }
         Ok(remains)
+    }
+
+    /// What a finished session may still have at its target. Where the cache says that each Job it made has ended, only its pods are
+    /// asked for: a Job that has ended never begins again, and has made all its pods.
+    async fn left_over(&self, session: &BackupVerificationSession, run: &PinnedRun, now: Timestamp) -> Result<Remains, Error> {
+        let (uid, places) = (session.uid().unwrap_or_default(), namespaces(session, run));
+        if !self.all_ended(session, run, now) {
+            return self.remains(&uid, &places, now).await;
+        }
+        let mut remains = Remains::default();
+        for namespace in &places {
+            self.pods_left(&uid, namespace, &mut remains).await?;
+        }
+        Ok(remains)
+    }
+
+    /// Whether the caches know each Job that the session's RestoreSession records, and that it has ended. One that is not recorded may be
+    /// there after a crash, so any that has not ended counts.
+    fn all_ended(&self, session: &BackupVerificationSession, run: &PinnedRun, now: Timestamp) -> bool {
+        let key = ObjectRef::new(&session.name_any()).within(&session.namespace().unwrap_or_default());
+        let pinned = run.restore_session.as_ref().map(|pinned| pinned.uid.as_str()).unwrap_or_default();
+        let restore = self.restores.get(&key).and_then(|guarded| guarded.0.clone().ok()).map(restored);
+        let Some(status) = restore.filter(|restore| restore.uid().as_deref() == Some(pinned)).and_then(|restore| restore.status) else {
+            return false;
+        };
+        let uid = session.uid();
+        let jobs = self.shared.jobs.state_filter(|job| job.labels().get(labels::SESSION_UID) == uid.as_ref());
+        let known = |recorded: &PinnedObject| jobs.iter().any(|job| job.uid().as_ref() == Some(&recorded.uid));
+        !status.jobs.is_empty()
+            && status.jobs.iter().map(|job| &job.object).chain(status.wipe.iter().map(|wipe| &wipe.job)).all(known)
+            && jobs.iter().all(|job| !may_make_a_pod(job, now) && job.metadata.deletion_timestamp.is_none())
+    }
+
+    async fn pods_left(&self, session_uid: &str, namespace: &str, remains: &mut Remains) -> Result<(), Error> {
+        let selector = ListParams::default().labels(&format!("{}={session_uid}", labels::SESSION_UID));
+        let pods: Api<Pod> = Api::namespaced(self.context.client.clone(), namespace);
+        match pods.list(&selector).await.map_err(Error::api(format!("list Pods in namespace {namespace}"))) {
+            Ok(pods) => remains.pods.extend(pods.items.iter().filter(|pod| !is_gone(pod)).map(described)),
+            Err(error) if error.status_code() == Some(403) => remains.forbidden = Some(error.chain()),
+            Err(error) => return Err(error),
+        }
+        Ok(())
     }
 
     /// The API of a kind in the session's namespace, guarded against objects that do not parse.
@@ -191,18 +267,7 @@ impl Driver {
     where
         K: kube::Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
     {
-        if name.is_empty() {
-            return Ok(None);
-        }
-        let kind = K::kind(&()).into_owned();
-        match api.get_opt(name).await.map_err(Error::api(format!("get {kind} {name}")))? {
-            Some(DeserializeGuard(Ok(object))) => Ok(Some(object)),
-            Some(DeserializeGuard(Err(invalid))) => {
-                tracing::warn!(kind, name, error = invalid.error, "an object cannot be read and counts as missing");
-                Ok(None)
-            }
-            None => Ok(None),
-        }
+        live(api, name).await
     }
 }
 

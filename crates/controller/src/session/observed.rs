@@ -9,7 +9,7 @@ use backproof_api::{
 use jiff::SignedDuration;
 
 use super::discovery::Discovery;
-use crate::{Config, hold::Place, lease::Lock};
+use crate::{Config, hold::Place, lease::Lock, shared::Reading};
 
 /// What was seen of the world for one session.
 #[derive(Clone, Debug)]
@@ -105,6 +105,8 @@ pub(super) struct References {
     pub(super) sources: Vec<Claim>,
     /// Whether discovery has yet to look for new restic snapshots.
     pub(super) discovery: Discovery,
+    /// Whether that comes from caches, which may lag.
+    pub(super) reading: Reading,
 }
 
 /// An invoker that was read.

@@ -36,6 +36,8 @@ impl Driver {
         let old = serde_json::to_value(snapshot.status.clone().unwrap_or_default()).map_err(encode)?;
         let changes = changes(&old, &serde_json::to_value(status).map_err(encode)?);
         let patch = json!({ "metadata": { "resourceVersion": version }, "status": changes });
+        // What was kept is out of date now, whatever comes of this.
+        self.shared.unpin(&observed.session.uid().unwrap_or_default());
         let written = match api.patch_status(name, &PatchParams::default(), &Patch::Merge(patch)).await {
             Ok(written) => written,
             Err(kube::Error::Api(refused)) if refused.code == 404 => return Ok(()),
@@ -70,7 +72,7 @@ impl Driver {
     /// Tells the reader of the session's Repository.
     pub(super) async fn tell_repository(&self, session: &BackupVerificationSession, note: Note) {
         let namespace = session.namespace().unwrap_or_default();
-        if let Some(repository) = self.repositories.get(&ObjectRef::new(&session.spec.repository).within(&namespace)) {
+        if let Some(repository) = self.shared.repositories.store().get(&ObjectRef::new(&session.spec.repository).within(&namespace)) {
             self.context.events.on(repository.as_ref(), note).await;
         }
     }

@@ -26,6 +26,7 @@ use crate::{
     events::Note,
     hold::{Place, Standing},
     lease::{Held, Lock},
+    shared::Reading,
 };
 
 /// A restore that ended before the deadline counts, though it may be told a little later.
@@ -243,7 +244,7 @@ fn status_with(
 fn restore(observed: &Observed, run: &PinnedRun, now: Timestamp) -> Decision {
     let Some(references) = &observed.references else { return Decision::wait(Duration::from_secs(1)) };
     if let Some(refusal) = no_longer(run, references) {
-        return refuse(observed, run, &refusal, now);
+        return unless_stale(references, || refuse(observed, run, &refusal, now));
     }
     let pinned = !run.restore_spec_hash.is_empty();
     let mut run = run.clone();
@@ -254,12 +255,8 @@ fn restore(observed: &Observed, run: &PinnedRun, now: Timestamp) -> Decision {
     let restore = restore_session(&observed.session, &run, references);
     let hash = spec_hash(&restore.spec);
     if pinned && hash != run.restore_spec_hash {
-        return refuse(
-            observed,
-            &run,
-            &Refusal::new(Cause::VerifierChanged, "the verifier changed after the session started: create another session"),
-            now,
-        );
+        let changed = "the verifier changed after the session started: create another session";
+        return unless_stale(references, || refuse(observed, &run, &Refusal::new(Cause::VerifierChanged, changed), now));
     }
     let create = Effect::CreateRestore(Box::new(restore));
     if pinned {
@@ -269,6 +266,14 @@ fn restore(observed: &Observed, run: &PinnedRun, now: Timestamp) -> Decision {
     run.restore_session = Some(PinnedObject { name: observed.session.name_any(), ..PinnedObject::default() });
     let message = format!("restoring Snapshot {} into {}", run.snapshot.name, resolve::target_text(&run));
     Decision::write(status_with(observed, &run, "Restoring", &message, now), vec![create])
+}
+
+/// What ends a session, if it was read live; else that is done first.
+fn unless_stale(references: &References, end: impl FnOnce() -> Decision) -> Decision {
+    match references.reading {
+        Reading::Cached => Decision::act(vec![Effect::AskAgain]),
+        Reading::Live => end(),
+    }
 }
 
 /// Whether verifier, Addon, Function or target are no longer what the run was pinned to.

@@ -2,6 +2,7 @@
 //! them with a report: whole runs under our schemas and under upstream's, and two controllers of which one acts.
 
 mod consumers;
+mod budget;
 mod jobs;
 mod replica;
 

@@ -217,12 +217,15 @@ fn a_target_that_somebody_mounts_is_left_alone() {
 }
 
 #[test]
-fn nothing_is_made_or_started_without_a_fresh_look_at_the_targets_namespace() {
+fn nothing_is_started_without_a_fresh_look_at_the_targets_namespace() {
     let world = World::new();
+    let installation = crate::restore::plan::Installation { config: &world.config, proxies: &[] };
+    // What is made before that waits.
     let mut observed = world.observed();
     observed.neighbours = None;
-    let installation = crate::restore::plan::Installation { config: &world.config, proxies: &[] };
-    assert_eq!(crate::restore::decide::decide(&observed, installation, at(5)).unwrap().effects, []);
+    let made = crate::restore::decide::decide(&observed, installation, at(5)).unwrap().effects;
+    let [Effect::Create(job)] = made.as_slice() else { panic!("{made:?}") };
+    assert_eq!(job.spec.as_ref().unwrap().suspend, Some(true));
     let mut made = World::new().started();
     made.restore.status.as_mut().unwrap().jobs[0].started = false;
     let spec = made.jobs[0].spec.as_mut().unwrap();

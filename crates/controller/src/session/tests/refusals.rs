@@ -3,12 +3,19 @@
 use backproof_api::{Cause, labels};
 
 use super::{
-    super::observed::Claim,
+    super::observed::{Claim, References},
     world::{World, merged, yaml},
 };
+use crate::shared::Reading;
 
 /// A refused session is finished at once: it says why, makes nothing, and the Snapshot keeps its status.
 fn refused(name: &str, world: World, cause: Cause, says: &str) {
+    // Whatever caches say, it is read live before anything is refused, and nothing is written by then.
+    let mut lags = world.clone();
+    lags.references.reading = Reading::Cached;
+    let lags = lags.run(None);
+    assert_eq!(lags.done.first().map(String::as_str), Some("AskAgain"), "{name}: {:?}", lags.done);
+    assert_eq!(lags.end(), format!("Failed {} {cause}", cause.verdict()), "{name}");
     let world = world.run(None);
     let verdict = cause.verdict();
     assert_eq!(world.end(), format!("Failed {verdict} {cause}"), "{name}: {}", world.status().message);
@@ -20,6 +27,59 @@ fn refused(name: &str, world: World, cause: Cause, says: &str) {
         let expected = if verdict == backproof_api::Verdict::VerificationFailed { "VerificationFailed" } else { "NotVerified" };
         assert_eq!(status.as_deref(), Some(expected), "{name}");
     }
+}
+
+/// What caches miss or have in an old version, and the API server does not, ends no session.
+#[test]
+fn a_cache_that_lags_refuses_nothing() {
+    type Lag = fn(&mut References);
+    let proven = "status: {verificationStatus: Verified, verification: {session: before, sessionUid: b, started: '2025-12-31T01:00:00Z', completed: '2025-12-31T02:00:00Z', verdict: Verified, snapshotUid: sna, resticIds: [r1], verifierHash: HASH}}";
+    let cases: &[(&str, Lag)] = &[
+        ("invoker", |cached| cached.invoker = None),
+        ("verifier", |cached| cached.verifier = None),
+        ("repository", |cached| cached.repository = None),
+        ("storage", |cached| cached.storage = None),
+        ("addon", |cached| cached.addon = None),
+        ("function", |cached| cached.function = None),
+        ("target", |cached| cached.target = None),
+        ("a target that was a source", |cached| cached.sources[0].name = "scratch".into()),
+    ];
+    for (name, lag) in cases {
+        let mut world = World::new();
+        world.live = Some(world.references.clone());
+        lag(&mut world.references);
+        world.references.reading = Reading::Cached;
+        let world = world.run(None);
+        assert_eq!((world.end().as_str(), world.done.first().map(String::as_str)), ("Succeeded Verified -", Some("AskAgain")), "{name}");
+    }
+    // Proven before, as an old version of the Snapshot says.
+    let mut world = World::new();
+    let run = world.clone().run(None).status().run.unwrap();
+    let snapshot = merged(&world.references.snapshots[0], &proven.replace("HASH", &run.verifier.hash));
+    world.live = Some(world.references.clone());
+    world.references.snapshots = vec![snapshot.clone()];
+    world.references.reading = Reading::Cached;
+    assert_eq!(world.clone().run(None).end(), "Succeeded Verified -");
+    world.live.as_mut().unwrap().snapshots = vec![snapshot];
+    let skipped = world.run(None);
+    assert_eq!((skipped.end().as_str(), skipped.done.first().map(String::as_str)), ("Skipped Skipped -", Some("AskAgain")));
+}
+
+/// The same between the pinning and the restore: the verifier has changed only if the API server says so.
+#[test]
+fn a_cache_that_lags_ends_no_pinned_session() {
+    let mut world = World::new();
+    let good = world.references.clone();
+    let start = world.decide();
+    start.effects.iter().for_each(|effect| world.perform(effect, &start));
+    world.references.verifier.as_mut().unwrap().metadata.generation = Some(2);
+    world.references.reading = Reading::Cached;
+    let changed = world.clone();
+    world.live = Some(good);
+    let world = world.run(None);
+    assert_eq!(world.end(), "Succeeded Verified -", "{:?}", world.done);
+    assert!(world.done.contains(&"AskAgain".to_owned()));
+    assert_eq!(changed.run(None).end(), "Failed Inconclusive VerifierChanged");
 }
 
 fn without(change: impl FnOnce(&mut World)) -> World {

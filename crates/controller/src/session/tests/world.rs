@@ -21,6 +21,7 @@ use super::super::{
 use crate::{
     hold::{Hold, Place},
     lease::{Held, Lock},
+    shared::Reading,
 };
 
 pub(super) const START: &str = "2026-01-01T00:00:00Z";
@@ -153,6 +154,8 @@ pub(super) struct World {
     pub(super) hold: Option<Hold>,
     /// Who has all the slots.
     pub(super) full: Vec<String>,
+    /// What a live reading finds where caches lag.
+    pub(super) live: Option<Box<References>>,
 }
 
 impl World {
@@ -207,6 +210,7 @@ impl World {
             retry: Retry::NotTried,
             hold: None,
             full: Vec::new(),
+            live: None,
         }
     }
 
@@ -355,6 +359,14 @@ impl World {
                 self.session = serde_json::from_value(object).unwrap();
                 self.bump();
                 ("Claim", String::new())
+            }
+            Effect::AskAgain => {
+                assert_eq!(self.references.reading, Reading::Cached, "it was read live already");
+                if let Some(live) = self.live.take() {
+                    self.references = live;
+                }
+                self.references.reading = Reading::Live;
+                ("AskAgain", String::new())
             }
             Effect::WriteStatus => {
                 let new = decision.status.clone().map(|status| *status);

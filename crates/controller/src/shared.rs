@@ -1,0 +1,343 @@
+//! What the process knows of the world, once for all of its parts: caches of everything a session refers to, filled by watches.
+//!
+//! They save requests and may lag, so they never have the last word: what is missing in one is asked of the API server before
+//! it counts as missing, and nothing ends a session before it was read live (`session/references.rs`, `restore/inputs.rs`).
+
+use std::{
+    collections::HashMap,
+    fmt::Debug,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use backproof_api::{
+    Addon, BackupBatch, BackupConfiguration, BackupStorage, BackupVerificationSession, BackupVerifier, Function, Repository, Snapshot,
+    labels, names,
+};
+use k8s_openapi::api::{
+    batch::v1::Job,
+    core::v1::{PersistentVolume, PersistentVolumeClaim, PersistentVolumeClaimStatus},
+};
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    api::ListParams,
+    core::DeserializeGuard,
+    runtime::{
+        reflector::{self, ObjectRef, Store, store::Writer},
+        watcher,
+    },
+};
+use serde::de::DeserializeOwned;
+
+use crate::{
+    Context, Error, Part, Shutdown,
+    cache::{self, Caches, Filled},
+};
+
+/// A session that may not parse.
+type Session = DeserializeGuard<BackupVerificationSession>;
+
+/// How fresh what is read must be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) enum Reading {
+    /// What the watches have told will do.
+    Cached,
+    /// The API server is asked.
+    #[default]
+    Live,
+}
+
+/// A cache that tells whoever listens.
+pub(crate) struct Feed<K: Resource<DynamicType = ()> + 'static> {
+    store: Store<K>,
+    filled: Filled,
+    listeners: Listeners<K>,
+}
+
+type Listeners<K> = Arc<Mutex<Vec<Box<dyn Fn(&K) + Send>>>>;
+
+impl<K> Feed<K>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+{
+    fn open(caches: &mut Caches, trim: impl Fn(&mut K) + Send + 'static) -> Self {
+        let listeners = Listeners::<K>::default();
+        let told = listeners.clone();
+        let changed = move |object: &K| lock(&told).iter().for_each(|listener| listener(object));
+        let store = caches.watch_trimmed(watcher::Config::default(), trim, changed);
+        let waits = store.clone();
+        Self { store, filled: cache::filled(async move { waits.wait_until_ready().await.is_ok() }), listeners }
+    }
+
+    /// With these objects, which never change.
+    #[cfg(test)]
+    pub(crate) fn of(objects: Vec<K>) -> Self {
+        Self {
+            store: crate::exploration::filled(objects),
+            filled: cache::filled(std::future::ready(true)),
+            listeners: Listeners::default(),
+        }
+    }
+
+    /// Completes when it is filled; `false` when the watch is gone.
+    pub(crate) fn filled(&self) -> Filled {
+        self.filled.clone()
+    }
+
+    /// The cache.
+    pub(crate) fn store(&self) -> &Store<K> {
+        &self.store
+    }
+
+    /// Calls `changed` after every change from now on, and once for each object that is there already.
+    pub(crate) fn listen(&self, changed: impl Fn(&K) + Send + 'static) {
+        // Who changes something tells of it under this lock, after the cache knows: nothing falls between the two.
+        let mut listeners = lock(&self.listeners);
+        self.store.state().iter().for_each(|object| changed(object));
+        listeners.push(Box::new(changed));
+    }
+
+    /// The object of this name, of which the API server is asked where the cache does not have it, or is not to be relied on.
+    pub(crate) async fn get(&self, client: &Client, namespace: &str, name: &str, reading: Reading) -> Result<Option<K>, Error>
+    where
+        K: Resource<Scope = k8s_openapi::NamespaceResourceScope>,
+    {
+        match reading {
+            Reading::Cached if !name.is_empty() => {
+                if let Some(found) = self.store.get(&ObjectRef::new(name).within(namespace)) {
+                    return Ok(Some((*found).clone()));
+                }
+            }
+            Reading::Cached | Reading::Live => {}
+        }
+        live(Api::namespaced(client.clone(), namespace), name).await
+    }
+
+    /// Objects labelled as implementing this name.
+    pub(crate) async fn implementing(&self, client: &Client, name: &str, reading: Reading) -> Result<Vec<K>, Error> {
+        if !names::is_label_value(name) {
+            return Ok(Vec::new());
+        }
+        let labelled = |object: &K| object.labels().get(labels::IMPLEMENTS).is_some_and(|label| label == name);
+        match reading {
+            Reading::Cached => Ok(self.store.state().iter().filter(|object| labelled(object)).map(|object| (**object).clone()).collect()),
+            Reading::Live => {
+                let selector = ListParams::default().labels(&format!("{}={name}", labels::IMPLEMENTS));
+                let api: Api<DeserializeGuard<K>> = Api::all(client.clone());
+                let listed = api.list(&selector).await.map_err(Error::api(format!("list {}s that implement {name}", K::kind(&()))))?;
+                Ok(listed.items.into_iter().filter_map(|guarded| guarded.0.ok()).collect())
+            }
+        }
+    }
+
+    /// The same for a kind that lies in no namespace.
+    pub(crate) async fn get_cluster(&self, client: &Client, name: &str, reading: Reading) -> Result<Option<K>, Error> {
+        match reading {
+            Reading::Cached if !name.is_empty() => {
+                if let Some(found) = self.store.get(&ObjectRef::new(name)) {
+                    return Ok(Some((*found).clone()));
+                }
+            }
+            Reading::Cached | Reading::Live => {}
+        }
+        live(Api::all(client.clone()), name).await
+    }
+}
+
+/// One object as the API server has it, or nothing when it does not exist or cannot be read.
+pub(crate) async fn live<K>(api: Api<DeserializeGuard<K>>, name: &str) -> Result<Option<K>, Error>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+{
+    if name.is_empty() {
+        return Ok(None);
+    }
+    let kind = K::kind(&()).into_owned();
+    match api.get_opt(name).await.map_err(Error::api(format!("get {kind} {name}")))? {
+        Some(DeserializeGuard(Ok(object))) => Ok(Some(object)),
+        Some(DeserializeGuard(Err(invalid))) => {
+            tracing::warn!(kind, name, error = invalid.error, "an object cannot be read and counts as missing");
+            Ok(None)
+        }
+        None => Ok(None),
+    }
+}
+
+/// The caches, and what parts tell each other.
+pub(crate) struct Shared {
+    pub(crate) configurations: Feed<BackupConfiguration>,
+    pub(crate) batches: Feed<BackupBatch>,
+    pub(crate) verifiers: Feed<BackupVerifier>,
+    pub(crate) repositories: Feed<Repository>,
+    pub(crate) storages: Feed<BackupStorage>,
+    pub(crate) addons: Feed<Addon>,
+    pub(crate) functions: Feed<Function>,
+    pub(crate) claims: Feed<PersistentVolumeClaim>,
+    pub(crate) volumes: Feed<PersistentVolume>,
+    /// Sessions, which the session reconciler watches.
+    pub(crate) sessions: Store<Session>,
+    /// Jobs of restores, which the restore reconciler watches.
+    pub(crate) jobs: Store<Job>,
+    writers: Mutex<Writers>,
+    /// Snapshots as they were when a run was pinned to them, by the session's UID; they go when it ends. There may be ten
+    /// thousand Snapshots, so no cache holds them.
+    pub(crate) pinned: Mutex<HashMap<String, Arc<Snapshot>>>,
+}
+
+/// The ends of the caches that parts fill by themselves, as their watches also wake them.
+#[derive(Default)]
+struct Writers {
+    sessions: Option<Writer<Session>>,
+    jobs: Option<Writer<Job>>,
+}
+
+impl Shared {
+    /// Begins to watch.
+    pub(crate) fn watch(context: &Context) -> (Self, Caches) {
+        let mut caches = Caches::new(context.client.clone(), context.metrics.clone());
+        let all = &mut caches;
+        let (configurations, batches, verifiers) = (Feed::open(all, |_| {}), Feed::open(all, |_| {}), Feed::open(all, |_| {}));
+        let (repositories, storages) = (Feed::open(all, |_| {}), Feed::open(all, |_| {}));
+        let (addons, functions) = (Feed::open(all, |_| {}), Feed::open(all, |_| {}));
+        let (claims, volumes) = (Feed::open(all, trim_claim), Feed::open(all, trim_volume));
+        let (sessions, sessions_writer) = reflector::store();
+        let (jobs, jobs_writer) = reflector::store();
+        let writers = Mutex::new(Writers { sessions: Some(sessions_writer), jobs: Some(jobs_writer) });
+        let pinned = Mutex::default();
+        let shared = Self {
+            configurations,
+            batches,
+            verifiers,
+            repositories,
+            storages,
+            addons,
+            functions,
+            claims,
+            volumes,
+            sessions,
+            jobs,
+            writers,
+            pinned,
+        };
+        (shared, caches)
+    }
+
+    /// Completes when all are filled; `false` when a watch is gone.
+    pub(crate) async fn filled(&self) -> bool {
+        self.configurations.filled().await
+            && self.batches.filled().await
+            && self.verifiers.filled().await
+            && self.repositories.filled().await
+            && self.storages.filled().await
+            && self.addons.filled().await
+            && self.functions.filled().await
+            && self.claims.filled().await
+            && self.volumes.filled().await
+    }
+
+    /// The end of the cache of sessions, for the part that fills it.
+    pub(crate) fn sessions_writer(&self) -> Result<Writer<Session>, Error> {
+        lock(&self.writers).sessions.take().ok_or(Error::PartEnded { part: "session" })
+    }
+
+    /// The end of the cache of Jobs, for the part that fills it.
+    pub(crate) fn jobs_writer(&self) -> Result<Writer<Job>, Error> {
+        lock(&self.writers).jobs.take().ok_or(Error::PartEnded { part: "restore" })
+    }
+
+    /// Keeps the Snapshot a session is pinned to.
+    pub(crate) fn pin(&self, session_uid: &str, snapshot: Snapshot) {
+        lock(&self.pinned).insert(session_uid.to_owned(), Arc::new(snapshot));
+    }
+
+    /// Forgets it: the session has ended, or it is out of date.
+    pub(crate) fn unpin(&self, session_uid: &str) {
+        lock(&self.pinned).remove(session_uid);
+    }
+
+    /// The Snapshot a session was pinned to, as it was then.
+    pub(crate) fn pinned_snapshot(&self, session_uid: &str) -> Option<Arc<Snapshot>> {
+        lock(&self.pinned).get(session_uid).cloned()
+    }
+}
+
+/// What caches were filled with, for one step of the exploration.
+#[cfg(test)]
+#[derive(Default)]
+pub(crate) struct Known {
+    pub(crate) configurations: Vec<BackupConfiguration>,
+    pub(crate) batches: Vec<BackupBatch>,
+    pub(crate) verifiers: Vec<BackupVerifier>,
+    pub(crate) repositories: Vec<Repository>,
+    pub(crate) storages: Vec<BackupStorage>,
+    pub(crate) addons: Vec<Addon>,
+    pub(crate) functions: Vec<Function>,
+    pub(crate) claims: Vec<PersistentVolumeClaim>,
+    pub(crate) volumes: Vec<PersistentVolume>,
+    pub(crate) sessions: Vec<Session>,
+    pub(crate) jobs: Vec<Job>,
+    pub(crate) pinned: HashMap<String, Arc<Snapshot>>,
+}
+
+#[cfg(test)]
+impl Shared {
+    /// As the watches would have made it of these objects.
+    pub(crate) fn of(mut known: Known) -> Self {
+        use backproof_api::kept;
+        known.sessions.iter_mut().filter_map(|session| session.0.as_mut().ok()?.status.as_mut()).for_each(kept::unpack);
+        known.claims.iter_mut().for_each(trim_claim);
+        known.volumes.iter_mut().for_each(trim_volume);
+        Self {
+            configurations: Feed::of(known.configurations),
+            batches: Feed::of(known.batches),
+            verifiers: Feed::of(known.verifiers),
+            repositories: Feed::of(known.repositories),
+            storages: Feed::of(known.storages),
+            addons: Feed::of(known.addons),
+            functions: Feed::of(known.functions),
+            claims: Feed::of(known.claims),
+            volumes: Feed::of(known.volumes),
+            sessions: crate::exploration::filled(known.sessions),
+            jobs: crate::exploration::filled(known.jobs),
+            writers: Mutex::default(),
+            pinned: Mutex::new(known.pinned),
+        }
+    }
+}
+
+/// Runs until told to stop, or until a watch ends, which none should.
+pub(crate) async fn run(context: Arc<Context>, shared: Arc<Shared>, mut caches: Caches, shutdown: Shutdown) -> Result<(), Error> {
+    let ready = async {
+        if shared.filled().await {
+            context.ready.set(Part::Shared);
+        }
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = ready => Ok(()),
+        () = caches.ended() => Err(Error::PartEnded { part: "caches" }),
+        () = shutdown.requested() => Ok(()),
+    }
+}
+
+/// Of a claim: whose it is, what it is bound to, and whether it can be mounted.
+fn trim_claim(claim: &mut PersistentVolumeClaim) {
+    (claim.metadata.annotations, claim.metadata.labels) = (None, None);
+    let phase = claim.status.take().and_then(|status| status.phase);
+    claim.status = Some(PersistentVolumeClaimStatus { phase, ..PersistentVolumeClaimStatus::default() });
+    if let Some(spec) = &mut claim.spec {
+        (spec.data_source, spec.data_source_ref, spec.resources, spec.selector) = (None, None, None, None);
+    }
+}
+
+/// Of a volume: whose it is, and where its data lies.
+fn trim_volume(volume: &mut PersistentVolume) {
+    (volume.metadata.annotations, volume.metadata.labels, volume.status) = (None, None, None);
+    if let Some(spec) = &mut volume.spec {
+        (spec.capacity, spec.access_modes, spec.mount_options) = (None, None, None);
+    }
+}
+
+/// Each entry is whole at any time, so a panic elsewhere leaves nothing half done.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,8 +1,8 @@
 //! The real program before a real API server, with the rights the chart gives it. Nobody runs Jobs there, so a stand-in ends
 //! them with a report: whole runs under our schemas and under upstream's, and two controllers of which one acts.
 
-mod consumers;
 mod budget;
+mod consumers;
 mod jobs;
 mod replica;
 

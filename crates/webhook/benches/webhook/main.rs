@@ -2,8 +2,9 @@
 //! in the caches. Interleaved, so that whatever else the machine does meets all three; printed, never judged. Run by
 //! `hack/bench-webhook.sh`.
 
-// Whole objects as JSON literals.
+// Whole objects as JSON literals; and what cannot be set up shall end it where it stands.
 #![recursion_limit = "256"]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "../../tests/webhook/calls.rs"]
 #[allow(dead_code, reason = "the tests need more of it")]

@@ -70,6 +70,7 @@ impl Default for Recent {
             inputs: None,
             reading: Reading::Cached,
             refused: None,
+            unsure: false,
         }
     }
 }

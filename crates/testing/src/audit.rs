@@ -7,7 +7,9 @@ use serde_json::Value;
 
 const LOG: &str = "audit.log";
 /// Metadata is enough to count; what only begins is told again when it ends.
-const POLICY: &str = "{apiVersion: audit.k8s.io/v1, kind: Policy, omitStages: [RequestReceived], rules: [{level: Metadata}]}";
+/// What begins with a brace is read as JSON.
+const POLICY: &str =
+    r#"{"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"], "rules": [{"level": "Metadata"}]}"#;
 
 /// A request that was answered.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

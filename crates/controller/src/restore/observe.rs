@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 
 use super::{
     Owner, copies,
-    decide::{Observed, serves},
+    decide::{Observed, is_suspended, serves},
     owner,
     plan::Inputs,
     status, target, wipe,
@@ -116,7 +116,10 @@ impl Sources {
             Owner::of(session).filter(|owner| serves(restore, owner))
         };
         let known = match freshness {
-            Freshness::Remembered => self.owners().get(&uid).cloned(),
+            Freshness::Remembered => {
+                let remembered = self.owners().get(&uid).cloned();
+                remembered.or_else(cached)
+            }
             Freshness::Cached => cached(),
             Freshness::Asked => None,
         };
@@ -180,7 +183,7 @@ impl Sources {
         let unwiped = owner.run.wipe_target && status.wipe.is_none();
         let unmade =
             unwiped || owner.run.snapshot.components.iter().any(|component| !status.jobs.iter().any(|job| job.component == component.name));
-        let starts = !unmade && waits_for_start(&status);
+        let starts = !unmade && waits_for_start(&status, &observed.jobs);
         if unmade || (starts && observed.jobs.iter().any(copies::needs_copy)) {
             if recent.inputs.is_none() {
                 recent.inputs = Some(self.inputs(&observed.restore, &owner, recent.reading).await?);
@@ -262,9 +265,11 @@ enum Freshness {
     Asked,
 }
 
-fn waits_for_start(status: &backproof_api::RestoreSessionStatus) -> bool {
+/// Whether the next Job may be started: one that is recorded still waits, and none of those before it works.
+fn waits_for_start(status: &backproof_api::RestoreSessionStatus, jobs: &[Job]) -> bool {
     let busy = status.jobs.iter().any(|job| job.started && !status::is_done(status, &job.component));
-    !busy && status.jobs.iter().any(|job| !job.started && !status::is_done(status, &job.component))
+    let waits = |recorded: &PinnedObject| jobs.iter().any(|job| job.uid().as_ref() == Some(&recorded.uid) && is_suspended(job));
+    !busy && status.jobs.iter().any(|job| !job.started && !status::is_done(status, &job.component) && waits(&job.object))
 }
 
 /// One object as the API server has it.

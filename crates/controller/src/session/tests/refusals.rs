@@ -33,7 +33,7 @@ fn refused(name: &str, world: World, cause: Cause, says: &str) {
 #[test]
 fn a_cache_that_lags_refuses_nothing() {
     type Lag = fn(&mut References);
-    let proven = "status: {verificationStatus: Verified, verification: {session: before, sessionUid: b, started: '2025-12-31T01:00:00Z', completed: '2025-12-31T02:00:00Z', verdict: Verified, snapshotUid: sna, resticIds: [r1], verifierHash: HASH}}";
+    let proven = "status: {verificationStatus: Verified, verification: {session: before, sessionUid: b, started: '2025-12-31T01:00:00Z', completed: '2025-12-31T02:00:00Z', verdict: Verified, snapshotUid: sna, resticIds: [r1], place: PLACE, verifierHash: HASH}}";
     let cases: &[(&str, Lag)] = &[
         ("invoker", |cached| cached.invoker = None),
         ("verifier", |cached| cached.verifier = None),
@@ -55,7 +55,7 @@ fn a_cache_that_lags_refuses_nothing() {
     // Proven before, as an old version of the Snapshot says.
     let mut world = World::new();
     let run = world.clone().run(None).status().run.unwrap();
-    let snapshot = merged(&world.references.snapshots[0], &proven.replace("HASH", &run.verifier.hash));
+    let snapshot = merged(&world.references.snapshots[0], &proven.replace("HASH", &run.verifier.hash).replace("PLACE", &run.place));
     world.live = Some(world.references.clone());
     world.references.snapshots = vec![snapshot.clone()];
     world.references.reading = Reading::Cached;

@@ -166,7 +166,7 @@ fn half_a_million_reviews_get_an_answer() {
 /// Two bytes of a body are a value, which takes many times as much: a few such objects must not cost the webhook its life.
 pub(crate) async fn objects_of_a_million_values_cost_little(server: &ApiServer, replica: &Replica) -> anyhow::Result<()> {
     /// The limit that the chart gives a replica, in MiB.
-    const LIMIT: u64 = 128;
+    const LIMIT: u64 = 256;
     let mut verifier = world()["verifier"].clone();
     verifier["metadata"]["name"] = json!("wide");
     verifier["spec"]["type"] = json!("Query");

@@ -11,18 +11,28 @@ use super::{
 
 /// How another session looks from this one, or nothing when they share no history.
 pub(super) fn sibling(own: &BackupVerificationSession, other: &BackupVerificationSession) -> Option<Sibling> {
-    let key = |session: &BackupVerificationSession| {
-        let invoker = session.spec.invoker.clone().unwrap_or_default();
-        (session.namespace(), invoker.kind, invoker.name, session.spec.session.clone(), session.spec.repository.clone())
-    };
     // What another operator has written to is neither history nor competition of ours.
     let ours = |other: &BackupVerificationSession| !matches!(stage(other), Stage::Foreign);
-    (own.uid() != other.uid() && key(own) == key(other) && ours(other)).then(|| Sibling {
+    (own.metadata.uid != other.metadata.uid && share_history(own, other) && ours(other)).then(|| Sibling {
         name: other.name_any(),
         uid: other.uid().unwrap_or_default(),
         order: order(other),
         state: state(other),
     })
+}
+
+/// Whether two sessions are of the same invoker, session and repository. Every session is compared with all there are, tens of
+/// thousands, so nothing is copied.
+fn share_history(one: &BackupVerificationSession, other: &BackupVerificationSession) -> bool {
+    one.spec.repository == other.spec.repository
+        && one.spec.session == other.spec.session
+        && one.metadata.namespace == other.metadata.namespace
+        && invoker(one) == invoker(other)
+}
+
+/// Kind and name of a session's invoker.
+fn invoker(session: &BackupVerificationSession) -> (&str, &str) {
+    session.spec.invoker.as_ref().map_or(("", ""), |invoker| (&invoker.kind, &invoker.name))
 }
 
 /// The order of sessions: by creation, then by name.

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds the programs of the local cluster, and one server per kind of object store for tests, from what is pinned below
-# hack/ into $CACHE/bin: Go modules, and one npm package.
+# hack/ into $CACHE/bin: Go modules, and npm packages.
 # tools.sh consumers builds the programs too that read our CRDs and are tried in `make test-long` only; one of them is a crate.
 # Each is built again only when its inputs changed.
 # shellcheck source=hack/lib.sh
@@ -39,34 +39,22 @@ build_pause() {
   "$compiler" -static -Os -s -o "$1" pause.c
 }
 
-# A directory beside $BIN; what lies in $BIN is a link to its program.
-build_azurite() {
-  local home=$CACHE/azurite
+# npm_program NAME PROGRAM LINK [FILE...]: a directory beside $BIN with what is pinned here, and these files; what lies in $BIN is a
+# link to its program.
+npm_program() {
+  local home=$CACHE/$1 program=$2 link=$3
+  shift 3
   rm -rf "$home"
   mkdir -p "$home"
-  cp package.json package-lock.json .npmrc "$home"
+  cp package.json package-lock.json .npmrc "$@" "$home"
   (cd "$home" && npm ci --ignore-scripts --omit=dev --no-audit --no-fund)
-  ln -sfn "$home/node_modules/.bin/azurite-blob" "$1"
+  ln -sfn "$home/$program" "$link"
 }
 
-# As azurite; with what opens files in it.
-build_yaml-diagnose() {
-  local home=$CACHE/yaml-language-server
-  rm -rf "$home"
-  mkdir -p "$home"
-  cp package.json package-lock.json .npmrc diagnose.mjs "$home"
-  (cd "$home" && npm ci --ignore-scripts --omit=dev --no-audit --no-fund)
-  ln -sfn "$home/diagnose.mjs" "$1"
-}
-
-build_cdk8s() {
-  local home=$CACHE/cdk8s
-  rm -rf "$home"
-  mkdir -p "$home"
-  cp package.json package-lock.json .npmrc "$home"
-  (cd "$home" && npm ci --ignore-scripts --omit=dev --no-audit --no-fund)
-  ln -sfn "$home/node_modules/.bin/cdk8s" "$1"
-}
+build_azurite() { npm_program azurite node_modules/.bin/azurite-blob "$1"; }
+build_cdk8s() { npm_program cdk8s node_modules/.bin/cdk8s "$1"; }
+# With what opens files in it.
+build_yaml-diagnose() { npm_program yaml-language-server diagnose.mjs "$1" diagnose.mjs; }
 
 build_kopium() {
   crate kopium "$(<version)" "$CACHE/kopium"
@@ -75,8 +63,11 @@ build_kopium() {
 
 # tool NAME DIRECTORY: builds NAME from DIRECTORY unless the binary of exactly these inputs is there.
 tool() {
-  local name=$1 from=$HACK/$2 key out
-  key=$({ digest "$from" && declare -f "build_$name"; } | sha256sum | cut -c 1-16)
+  local name=$1 from=$HACK/$2 key out recipe
+  recipe=$(declare -f "build_$name")
+  # What several are built by is part of how each of them is.
+  if [[ $recipe == *npm_program* ]]; then recipe+=$(declare -f npm_program); fi
+  key=$({ digest "$from" && printf '%s\n' "$recipe"; } | sha256sum | cut -c 1-16)
   out=$BIN/$name
   if [[ -x $out && $(cat "$out.key" 2>/dev/null) == "$key" ]]; then return; fi
   case $name in

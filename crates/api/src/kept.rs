@@ -59,7 +59,10 @@ pub fn is_foreign(status: &BackupVerificationSessionStatus) -> bool {
 }
 
 /// Whether the API server returned a status without something of ours that was sent.
-pub fn is_pruned<T: Kept>(sent: &T, returned: Option<&T>) -> bool {
+pub fn is_pruned<T: Kept + PartialEq>(sent: &T, returned: Option<&T>) -> bool {
+    if returned == Some(sent) {
+        return false;
+    }
     let (sent, returned) = (object(sent), returned.map(object).unwrap_or_default());
     T::OURS.iter().any(|field| sent.contains_key(*field) && !returned.contains_key(*field))
 }

@@ -8,6 +8,7 @@ pub mod condition;
 pub mod crd;
 pub mod duration;
 pub mod environment;
+pub mod guarded;
 pub mod kept;
 pub mod kinds;
 pub mod labels;
@@ -24,5 +25,6 @@ pub mod validate;
 pub mod verdict;
 
 pub use cause::Cause;
+pub use guarded::Guarded;
 pub use kinds::*;
 pub use verdict::Verdict;

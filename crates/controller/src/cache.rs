@@ -1,14 +1,18 @@
 //! Caches of what the reconcilers read, filled by watches that no malformed object can stop.
 
-use std::fmt::Debug;
+use std::{
+    collections::{BTreeSet, HashMap},
+    fmt::Debug,
+    sync::{Arc, Mutex, PoisonError},
+};
 
+use backproof_api::Guarded;
 use futures::{
     FutureExt as _, StreamExt as _,
     future::{BoxFuture, Shared},
 };
 use kube::{
     Api, Client, Resource, ResourceExt as _,
-    core::DeserializeGuard,
     runtime::{
         WatchStreamExt as _,
         reflector::{self, ObjectRef, Store, store::Writer},
@@ -60,10 +64,6 @@ impl Caches {
         K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
     {
         let (store, writer) = reflector::store();
-        let trim = move |object: &mut K| {
-            object.managed_fields_mut().clear();
-            trim(object);
-        };
         self.watches.spawn(fill(Api::all(self.client.clone()), selection, writer, self.metrics.clone(), trim, changed));
         store
     }
@@ -76,8 +76,82 @@ impl Caches {
     }
 }
 
+/// Finds the objects of a cache that share a word, where looking at all of them would take too long. It says where to look; the cache
+/// says what is true.
+pub(crate) struct Index<K: Resource<DynamicType = ()> + 'static> {
+    store: Store<K>,
+    word: fn(&K) -> Option<String>,
+    entries: Mutex<Entries>,
+}
+
+/// Namespace and name of an object.
+type Key = (String, String);
+
+#[derive(Default)]
+struct Entries {
+    by_word: HashMap<Arc<str>, BTreeSet<Key>>,
+    words: HashMap<Key, Arc<str>>,
+}
+
+impl Entries {
+    fn remove(&mut self, key: &Key) {
+        let Some(word) = self.words.remove(key) else { return };
+        if let Some(keys) = self.by_word.get_mut(&word) {
+            keys.remove(key);
+            if keys.is_empty() {
+                self.by_word.remove(&word);
+            }
+        }
+    }
+
+    fn insert(&mut self, key: Key, word: String) {
+        if self.words.get(&key).is_some_and(|known| **known == *word) {
+            return;
+        }
+        self.remove(&key);
+        let word: Arc<str> = word.into();
+        self.by_word.entry(word.clone()).or_default().insert(key.clone());
+        self.words.insert(key, word);
+    }
+}
+
+impl<K: Resource<DynamicType = ()> + Clone + 'static> Index<K> {
+    /// Over what the cache holds now; [`Self::note`] tells of what changes from then on.
+    pub(crate) fn new(store: Store<K>, word: fn(&K) -> Option<String>) -> Self {
+        let index = Self { store, word, entries: Mutex::default() };
+        index.store.state().iter().for_each(|object| index.note(object));
+        index
+    }
+
+    /// After the cache has heard of this object.
+    pub(crate) fn note(&self, object: &K) {
+        let key = (object.namespace().unwrap_or_default(), object.name_any());
+        let word = self.get(&key).and_then(|current| (self.word)(&current));
+        match word {
+            Some(word) => self.entries().insert(key, word),
+            None => self.entries().remove(&key),
+        }
+    }
+
+    /// The objects of this word, by namespace and name.
+    pub(crate) fn of(&self, word: &str) -> Vec<Arc<K>> {
+        let keys: Vec<Key> = self.entries().by_word.get(word).into_iter().flatten().cloned().collect();
+        let objects = keys.iter().filter_map(|key| self.get(key));
+        objects.filter(|object| (self.word)(object).as_deref() == Some(word)).collect()
+    }
+
+    fn get(&self, (namespace, name): &Key) -> Option<Arc<K>> {
+        self.store.get(&ObjectRef::new(name).within(namespace))
+    }
+
+    fn entries(&self) -> std::sync::MutexGuard<'_, Entries> {
+        // Each change is whole, so a panic elsewhere leaves nothing half done.
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 async fn fill<K>(
-    api: Api<DeserializeGuard<K>>,
+    api: Api<Guarded<K>>,
     selection: watcher::Config,
     mut writer: Writer<K>,
     metrics: Metrics,
@@ -110,16 +184,11 @@ async fn fill<K>(
 
 /// The event without what nobody reads. An object that cannot be read is counted, and is in no cache from then on: an older
 /// version of it would be believed for ever. `None` when there is nothing to change.
-fn readable<K>(
-    event: watcher::Event<DeserializeGuard<K>>,
-    store: &Store<K>,
-    metrics: &Metrics,
-    trim: impl Fn(&mut K),
-) -> Option<watcher::Event<K>>
+fn readable<K>(event: watcher::Event<Guarded<K>>, store: &Store<K>, metrics: &Metrics, trim: impl Fn(&mut K)) -> Option<watcher::Event<K>>
 where
     K: Resource<DynamicType = ()> + Clone + 'static,
 {
-    let open = |guard: DeserializeGuard<K>| match guard.0 {
+    let open = |guard: Guarded<K>| match guard.0 {
         Ok(mut object) => {
             trim(&mut object);
             Ok(object)
@@ -170,8 +239,8 @@ mod tests {
         let (store, mut writer) = reflector::store::<Repository>();
         let head = "apiVersion: storage.kubestash.com/v1alpha1\nkind: Repository\nmetadata: {name: r, namespace: demo}\n";
         let (good, bad) = (format!("{head}spec: {{path: x}}"), format!("{head}spec: {{path: [1]}}"));
-        let read = |text: &str| serde_saphyr::from_str::<DeserializeGuard<Repository>>(text).unwrap();
-        let mut hear = |event: watcher::Event<DeserializeGuard<Repository>>| {
+        let read = |text: &str| serde_json::from_value::<Guarded<Repository>>(serde_saphyr::from_str(text).unwrap()).unwrap();
+        let mut hear = |event: watcher::Event<Guarded<Repository>>| {
             if let Some(event) = readable(event, &store, &metrics, |_| {}) {
                 writer.apply_watcher_event(&event);
             }
@@ -188,6 +257,42 @@ mod tests {
         assert_eq!(hear(Event::Delete(read(&bad))), 0);
         let counted = metrics.malformed.get_or_create(&Reconciled { kind: "Repository", outcome: "malformed" }).get();
         assert_eq!(counted, 4);
+    }
+
+    /// What it finds is true even where it has not heard of a change.
+    #[test]
+    fn an_index_finds_what_the_cache_has_and_nothing_else() {
+        let (store, mut writer) = reflector::store::<ConfigMap>();
+        let map = |name: &str, word: &str| -> ConfigMap {
+            let value = serde_json::json!({"metadata": {"name": name, "namespace": "demo", "labels": {"word": word}}});
+            serde_json::from_value(value).unwrap()
+        };
+        let word = |map: &ConfigMap| map.labels().get("word").filter(|word| !word.is_empty()).cloned();
+        use watcher::Event;
+        for event in [Event::Init, Event::InitApply(map("a", "x")), Event::InitDone] {
+            writer.apply_watcher_event(&event);
+        }
+        let index = Index::new(store, word);
+        let names = |word: &str| index.of(word).iter().map(|map| map.name_any()).collect::<Vec<_>>().join(" ");
+        assert_eq!(names("x"), "a", "it was there before the index");
+        let mut hear = |event: Event<ConfigMap>, note: bool| {
+            writer.apply_watcher_event(&event);
+            if let (Event::Apply(map) | Event::Delete(map), true) = (&event, note) {
+                index.note(map);
+            }
+        };
+        hear(Event::Apply(map("b", "x")), true);
+        assert_eq!(names("x"), "a b");
+        hear(Event::Apply(map("a", "y")), false);
+        assert_eq!((names("x"), names("y")), ("b".to_owned(), String::new()), "not told yet");
+        index.note(&map("a", "y"));
+        assert_eq!((names("x"), names("y")), ("b".to_owned(), "a".to_owned()));
+        hear(Event::Apply(map("b", "")), true);
+        assert_eq!(names("x"), "");
+        hear(Event::Delete(map("a", "y")), false);
+        assert_eq!(names("y"), "");
+        index.note(&map("a", "y"));
+        assert!(index.entries().words.is_empty() && index.entries().by_word.is_empty(), "nothing is kept of what is gone");
     }
 
     /// Each of them waits with a waker of its own, as the slots of a controller do.

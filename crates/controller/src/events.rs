@@ -1,20 +1,45 @@
 //! Events on the objects of people: each transition once, aggregated, and never a reason to fail.
 
+use std::{
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    sync::Arc,
+    time::Duration,
+};
+
 use backproof_api::text::cut;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
     Client, Resource, ResourceExt as _,
     runtime::events::{Event, EventType, Recorder, Reporter},
 };
+use tokio::sync::{mpsc, oneshot};
 
 use crate::{Error, error::Class};
 
 /// Most bytes of an event's message that the API server takes.
 const NOTE_LIMIT: usize = 1024;
 
+/// How many events are published at once; those of one object go one after the other.
+const LANES: usize = 8;
+/// How many may wait in a lane before whoever has one more waits too.
+const WAITING: usize = 1024;
+/// How long the end of the process waits for events under way.
+const LAST: Duration = Duration::from_secs(5);
+
 /// Publishes events.
 #[derive(Clone)]
-pub struct Events(Recorder);
+pub struct Events {
+    recorder: Recorder,
+    /// Where they wait; without lanes each is published before its reconcile goes on.
+    lanes: Arc<[mpsc::Sender<Posted>]>,
+}
+
+/// What a lane is given.
+enum Posted {
+    Event(Box<(Event, ObjectReference)>),
+    /// Everything before this is published.
+    Mark(oneshot::Sender<()>),
+}
 
 /// Whether an event tells of progress or of trouble.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +78,42 @@ impl Note {
 impl Events {
     /// Publishes as `backproof-controller`.
     pub fn new(client: Client) -> Self {
-        Self(Recorder::new(client, Reporter { controller: "backproof-controller".into(), instance: std::env::var("POD_NAME").ok() }))
+        let reporter = Reporter { controller: "backproof-controller".into(), instance: std::env::var("POD_NAME").ok() };
+        Self { recorder: Recorder::new(client, reporter), lanes: Arc::new([]) }
+    }
+
+    /// The same beside the reconciles, which do not wait for the API server to take their events.
+    #[must_use]
+    pub fn in_background(self) -> Self {
+        let lane = |_| {
+            let (sender, mut posted) = mpsc::channel(WAITING);
+            let recorder = self.recorder.clone();
+            tokio::spawn(async move {
+                while let Some(next) = posted.recv().await {
+                    match next {
+                        Posted::Event(event) => send(&recorder, &event.0, &event.1).await,
+                        // Whoever asked may have gone.
+                        Posted::Mark(reached) => drop(reached.send(())),
+                    }
+                }
+            });
+            sender
+        };
+        Self { recorder: self.recorder.clone(), lanes: (0..LANES).map(lane).collect() }
+    }
+
+    /// Completes when everything told until now is published, or after five seconds.
+    pub async fn flushed(&self) {
+        let all = futures::future::join_all(self.lanes.iter().map(async |lane| {
+            let (reached, mark) = oneshot::channel();
+            if lane.send(Posted::Mark(reached)).await.is_ok() {
+                // A lane that is gone has nothing left.
+                let _ = mark.await;
+            }
+        }));
+        if tokio::time::timeout(LAST, all).await.is_err() {
+            tracing::warn!("the process ends before its last events are published");
+        }
     }
 
     /// Publishes an event on an object. A failure is logged only: events tell the story, they do not make it.
@@ -75,14 +135,26 @@ impl Events {
             action: note.action.to_owned(),
             secondary: related,
         };
-        if let Err(error) = self.0.publish(&event, regarding).await {
-            tracing::warn!(reason = note.reason, object = regarding.name, error = crate::error::chain(&error), "cannot publish an event");
+        let mut hasher = DefaultHasher::new();
+        (&regarding.uid, &regarding.name).hash(&mut hasher);
+        let lanes = u64::try_from(self.lanes.len()).unwrap_or_default();
+        let lane = hasher.finish().checked_rem(lanes).and_then(|lane| self.lanes.get(usize::try_from(lane).ok()?));
+        match lane {
+            None => send(&self.recorder, &event, regarding).await,
+            // A lane ends with the process only.
+            Some(lane) => drop(lane.send(Posted::Event(Box::new((event, regarding.clone())))).await),
         }
     }
 
     /// Publishes an event on a typed object.
     pub async fn on<K: Resource<DynamicType = ()>>(&self, object: &K, note: Note) {
         self.publish(&object.object_ref(&()), note).await;
+    }
+}
+
+async fn send(recorder: &Recorder, event: &Event, regarding: &ObjectReference) {
+    if let Err(error) = recorder.publish(event, regarding).await {
+        tracing::warn!(reason = event.reason, object = regarding.name, error = crate::error::chain(&error), "cannot publish an event");
     }
 }
 

@@ -4,23 +4,22 @@
 //! it counts as missing, and nothing ends a session before it was read live (`session/references.rs`, `restore/inputs.rs`).
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     fmt::Debug,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use backproof_api::{
-    Addon, BackupBatch, BackupConfiguration, BackupStorage, BackupVerificationSession, BackupVerifier, Function, Repository, Snapshot,
-    labels, names,
+    Addon, BackupBatch, BackupConfiguration, BackupStorage, BackupVerificationSession, BackupVerifier, Function, Guarded, Repository,
+    RestoreSession, Snapshot, kept, labels, names,
 };
 use k8s_openapi::api::{
     batch::v1::Job,
-    core::v1::{PersistentVolume, PersistentVolumeClaim, PersistentVolumeClaimStatus},
+    core::v1::{Namespace, PersistentVolume, PersistentVolumeClaim, PersistentVolumeClaimStatus, Pod},
 };
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::ListParams,
-    core::DeserializeGuard,
     runtime::{
         reflector::{self, ObjectRef, Store, store::Writer},
         watcher,
@@ -30,11 +29,12 @@ use serde::de::DeserializeOwned;
 
 use crate::{
     Context, Error, Part, Shutdown,
-    cache::{self, Caches, Filled},
+    cache::{self, Caches, Filled, Index},
+    session,
 };
 
-/// A session that may not parse.
-type Session = DeserializeGuard<BackupVerificationSession>;
+/// A session that may not parse: whoever made it is told so, and can still delete it.
+pub(crate) type Session = Guarded<BackupVerificationSession>;
 
 /// How fresh what is read must be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -60,10 +60,15 @@ where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
     fn open(caches: &mut Caches, trim: impl Fn(&mut K) + Send + 'static) -> Self {
+        Self::open_some(caches, watcher::Config::default(), trim)
+    }
+
+    /// Of these objects alone.
+    fn open_some(caches: &mut Caches, selection: watcher::Config, trim: impl Fn(&mut K) + Send + 'static) -> Self {
         let listeners = Listeners::<K>::default();
         let told = listeners.clone();
         let changed = move |object: &K| lock(&told).iter().for_each(|listener| listener(object));
-        let store = caches.watch_trimmed(watcher::Config::default(), trim, changed);
+        let store = caches.watch_trimmed(selection, trim, changed);
         let waits = store.clone();
         Self { store, filled: cache::filled(async move { waits.wait_until_ready().await.is_ok() }), listeners }
     }
@@ -96,6 +101,14 @@ where
         listeners.push(Box::new(changed));
     }
 
+    /// An index of its objects.
+    fn indexed(&self, word: fn(&K) -> Option<String>) -> Arc<Index<K>> {
+        let index = Arc::new(Index::new(self.store.clone(), word));
+        let listening = index.clone();
+        self.listen(move |object| listening.note(object));
+        index
+    }
+
     /// The object of this name, of which the API server is asked where the cache does not have it, or is not to be relied on.
     pub(crate) async fn get(&self, client: &Client, namespace: &str, name: &str, reading: Reading) -> Result<Option<K>, Error>
     where
@@ -122,7 +135,7 @@ where
             Reading::Cached => Ok(self.store.state().iter().filter(|object| labelled(object)).map(|object| (**object).clone()).collect()),
             Reading::Live => {
                 let selector = ListParams::default().labels(&format!("{}={name}", labels::IMPLEMENTS));
-                let api: Api<DeserializeGuard<K>> = Api::all(client.clone());
+                let api: Api<Guarded<K>> = Api::all(client.clone());
                 let listed = api.list(&selector).await.map_err(Error::api(format!("list {}s that implement {name}", K::kind(&()))))?;
                 Ok(listed.items.into_iter().filter_map(|guarded| guarded.0.ok()).collect())
             }
@@ -144,7 +157,7 @@ where
 }
 
 /// One object as the API server has it, or nothing when it does not exist or cannot be read.
-pub(crate) async fn live<K>(api: Api<DeserializeGuard<K>>, name: &str) -> Result<Option<K>, Error>
+pub(crate) async fn live<K>(api: Api<Guarded<K>>, name: &str) -> Result<Option<K>, Error>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
 {
@@ -153,13 +166,24 @@ where
     }
     let kind = K::kind(&()).into_owned();
     match api.get_opt(name).await.map_err(Error::api(format!("get {kind} {name}")))? {
-        Some(DeserializeGuard(Ok(object))) => Ok(Some(object)),
-        Some(DeserializeGuard(Err(invalid))) => {
+        Some(Guarded(Ok(object))) => Ok(Some(object)),
+        Some(Guarded(Err(invalid))) => {
             tracing::warn!(kind, name, error = invalid.error, "an object cannot be read and counts as missing");
             Ok(None)
         }
         None => Ok(None),
     }
+}
+
+/// Labels of a namespace, which a BackupStorage's usage policy may ask for.
+pub(crate) async fn namespace_labels(client: &Client, name: &str) -> Result<BTreeMap<String, String>, Error> {
+    let namespace = live::<Namespace>(Api::all(client.clone()), name).await?;
+    Ok(namespace.and_then(|namespace| namespace.metadata.labels).unwrap_or_default())
+}
+
+/// What the API server answered to a write, read as the object it is of.
+pub(crate) fn answered<K>(answer: Result<Guarded<K>, kube::Error>) -> Result<K, kube::Error> {
+    answer?.0.map_err(|unreadable| kube::Error::SerdeError(serde::de::Error::custom(unreadable)))
 }
 
 /// The caches, and what parts tell each other.
@@ -173,21 +197,22 @@ pub(crate) struct Shared {
     pub(crate) functions: Feed<Function>,
     pub(crate) claims: Feed<PersistentVolumeClaim>,
     pub(crate) volumes: Feed<PersistentVolume>,
+    /// As they were meant, whatever the installed schema drops.
+    pub(crate) restores: Feed<RestoreSession>,
+    /// Jobs of restores and their pods.
+    pub(crate) jobs: Feed<Job>,
+    pub(crate) pods: Feed<Pod>,
+    /// The same by the UID of their session.
+    pub(crate) jobs_of: Arc<Index<Job>>,
+    pub(crate) pods_of: Arc<Index<Pod>>,
     /// Sessions, which the session reconciler watches.
     pub(crate) sessions: Store<Session>,
-    /// Jobs of restores, which the restore reconciler watches.
-    pub(crate) jobs: Store<Job>,
-    writers: Mutex<Writers>,
+    sessions_writer: Mutex<Option<Writer<Session>>>,
+    /// Sessions that share a history ([`session::history_of`]).
+    pub(crate) sessions_of: Arc<Index<Session>>,
     /// Snapshots as they were when a run was pinned to them, by the session's UID; they go when it ends. There may be ten
     /// thousand Snapshots, so no cache holds them.
     pub(crate) pinned: Mutex<HashMap<String, Arc<Snapshot>>>,
-}
-
-/// The ends of the caches that parts fill by themselves, as their watches also wake them.
-#[derive(Default)]
-struct Writers {
-    sessions: Option<Writer<Session>>,
-    jobs: Option<Writer<Job>>,
 }
 
 impl Shared {
@@ -199,10 +224,13 @@ impl Shared {
         let (repositories, storages) = (Feed::open(all, |_| {}), Feed::open(all, |_| {}));
         let (addons, functions) = (Feed::open(all, |_| {}), Feed::open(all, |_| {}));
         let (claims, volumes) = (Feed::open(all, trim_claim), Feed::open(all, trim_volume));
+        let restores = Feed::open(all, unpack);
+        let ours = watcher::Config::default().labels(&format!("{}={}", labels::COMPONENT, labels::COMPONENT_RESTORE));
+        let (jobs, pods) = (Feed::open_some(all, ours.clone(), |_| {}), Feed::open_some(all, ours, |_| {}));
+        let (jobs_of, pods_of) = (jobs.indexed(of_session), pods.indexed(of_session));
         let (sessions, sessions_writer) = reflector::store();
-        let (jobs, jobs_writer) = reflector::store();
-        let writers = Mutex::new(Writers { sessions: Some(sessions_writer), jobs: Some(jobs_writer) });
-        let pinned = Mutex::default();
+        let sessions_of = Arc::new(Index::new(sessions.clone(), session::history_of));
+        let (sessions_writer, pinned) = (Mutex::new(Some(sessions_writer)), Mutex::default());
         let shared = Self {
             configurations,
             batches,
@@ -213,9 +241,14 @@ impl Shared {
             functions,
             claims,
             volumes,
-            sessions,
+            restores,
             jobs,
-            writers,
+            pods,
+            jobs_of,
+            pods_of,
+            sessions,
+            sessions_writer,
+            sessions_of,
             pinned,
         };
         (shared, caches)
@@ -232,16 +265,14 @@ impl Shared {
             && self.functions.filled().await
             && self.claims.filled().await
             && self.volumes.filled().await
+            && self.restores.filled().await
+            && self.jobs.filled().await
+            && self.pods.filled().await
     }
 
     /// The end of the cache of sessions, for the part that fills it.
     pub(crate) fn sessions_writer(&self) -> Result<Writer<Session>, Error> {
-        lock(&self.writers).sessions.take().ok_or(Error::PartEnded { part: "session" })
-    }
-
-    /// The end of the cache of Jobs, for the part that fills it.
-    pub(crate) fn jobs_writer(&self) -> Result<Writer<Job>, Error> {
-        lock(&self.writers).jobs.take().ok_or(Error::PartEnded { part: "restore" })
+        lock(&self.sessions_writer).take().ok_or(Error::PartEnded { part: "session" })
     }
 
     /// Keeps the Snapshot a session is pinned to.
@@ -273,8 +304,10 @@ pub(crate) struct Known {
     pub(crate) functions: Vec<Function>,
     pub(crate) claims: Vec<PersistentVolumeClaim>,
     pub(crate) volumes: Vec<PersistentVolume>,
-    pub(crate) sessions: Vec<Session>,
+    pub(crate) restores: Vec<RestoreSession>,
     pub(crate) jobs: Vec<Job>,
+    pub(crate) pods: Vec<Pod>,
+    pub(crate) sessions: Vec<Session>,
     pub(crate) pinned: HashMap<String, Arc<Snapshot>>,
 }
 
@@ -282,10 +315,11 @@ pub(crate) struct Known {
 impl Shared {
     /// As the watches would have made it of these objects.
     pub(crate) fn of(mut known: Known) -> Self {
-        use backproof_api::kept;
+        known.restores.iter_mut().for_each(unpack);
         known.sessions.iter_mut().filter_map(|session| session.0.as_mut().ok()?.status.as_mut()).for_each(kept::unpack);
         known.claims.iter_mut().for_each(trim_claim);
         known.volumes.iter_mut().for_each(trim_volume);
+        let (jobs, pods, sessions) = (Feed::of(known.jobs), Feed::of(known.pods), crate::exploration::filled(known.sessions));
         Self {
             configurations: Feed::of(known.configurations),
             batches: Feed::of(known.batches),
@@ -296,9 +330,14 @@ impl Shared {
             functions: Feed::of(known.functions),
             claims: Feed::of(known.claims),
             volumes: Feed::of(known.volumes),
-            sessions: crate::exploration::filled(known.sessions),
-            jobs: crate::exploration::filled(known.jobs),
-            writers: Mutex::default(),
+            restores: Feed::of(known.restores),
+            jobs_of: jobs.indexed(of_session),
+            pods_of: pods.indexed(of_session),
+            jobs,
+            pods,
+            sessions_of: Arc::new(Index::new(sessions.clone(), session::history_of)),
+            sessions,
+            sessions_writer: Mutex::default(),
             pinned: Mutex::new(known.pinned),
         }
     }
@@ -317,6 +356,16 @@ pub(crate) async fn run(context: Arc<Context>, shared: Arc<Shared>, mut caches: 
         () = caches.ended() => Err(Error::PartEnded { part: "caches" }),
         () = shutdown.requested() => Ok(()),
     }
+}
+
+/// UID of the session that a Job or pod is of.
+fn of_session<K: Resource>(object: &K) -> Option<String> {
+    object.labels().get(labels::SESSION_UID).cloned()
+}
+
+/// A restore as it was meant.
+fn unpack(restore: &mut RestoreSession) {
+    restore.status.iter_mut().for_each(kept::unpack);
 }
 
 /// Of a claim: whose it is, what it is bound to, and whether it can be mounted.

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fmt::Debug, pin::Pin};
 
 use backproof_api::{
     Addon, BackupBatch, BackupConfiguration, BackupStorage, BackupVerificationSession, BackupVerificationSessionStatus, BackupVerifier,
-    Function, Repository, Snapshot, SnapshotStatus, VerificationPhase, labels,
+    Function, Guarded, Repository, Snapshot, SnapshotStatus, VerificationPhase, labels,
     shared::Wire,
     validate::{Access, Invoker, Lookup, SourceClaims},
 };
@@ -15,7 +15,7 @@ use futures::StreamExt as _;
 use k8s_openapi::api::authentication::v1::UserInfo;
 use kube::{
     Api, Client, Resource, ResourceExt as _,
-    core::{DeserializeGuard, NamespaceResourceScope},
+    core::NamespaceResourceScope,
     runtime::{
         WatchStreamExt as _,
         reflector::{self, ObjectRef, Store},
@@ -29,8 +29,6 @@ use crate::{
     live::Live,
     source::{OwnInvoker, Source, is_succeeded, uses},
 };
-
-pub(crate) type Guarded<K> = DeserializeGuard<K>;
 
 /// What is watched, as it was a moment ago.
 #[derive(Clone)]
@@ -111,7 +109,6 @@ where
     let api = Api::<Guarded<K>>::all(client.clone());
     let stream = watcher(api, watcher::Config::default().any_semantic())
         .modify(move |object| {
-            object.managed_fields_mut().clear();
             if let Ok(object) = &mut object.0 {
                 trim(object);
             }

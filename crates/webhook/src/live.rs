@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, fmt::Debug, time::Duration};
 
 use backproof_api::{
-    Addon, BackupBatch, BackupConfiguration, BackupStorage, BackupVerificationSession, BackupVerifier, Function, Repository, Snapshot,
-    labels, names,
+    Addon, BackupBatch, BackupConfiguration, BackupStorage, BackupVerificationSession, BackupVerifier, Function, Guarded, Repository,
+    Snapshot, labels, names,
     validate::{Access, Invoker, Lookup, SourceClaims},
 };
 use k8s_openapi::api::{
@@ -21,7 +21,7 @@ use serde::de::DeserializeOwned;
 
 use crate::{
     access::Reviews,
-    cache::{Guarded, is_done, own_invokers, read},
+    cache::{is_done, own_invokers, read},
     source::{OwnInvoker, Source, is_succeeded, uses},
 };
 

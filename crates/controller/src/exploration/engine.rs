@@ -9,9 +9,10 @@ use std::{
     time::Duration,
 };
 
+use backproof_api::Guarded;
 use backproof_testing::memory::{Gate, Memory, Strike};
 use clap::Parser as _;
-use kube::{core::DeserializeGuard, runtime::controller::Action};
+use kube::runtime::controller::Action;
 use serde::de::DeserializeOwned;
 
 use super::{
@@ -224,8 +225,8 @@ fn known<K: DeserializeOwned + Clone + Send + Sync + 'static>(world: &World, wat
     told.map(|(_, object)| object.read::<K>().clone()).collect()
 }
 
-fn guarded<K: DeserializeOwned + Clone + Send + Sync + 'static>(world: &World, watch: Watch, kind: &str) -> Vec<DeserializeGuard<K>> {
-    known(world, watch, kind).into_iter().map(|object| DeserializeGuard(Ok(object))).collect()
+fn guarded<K: DeserializeOwned + Clone + Send + Sync + 'static>(world: &World, watch: Watch, kind: &str) -> Vec<Guarded<K>> {
+    known(world, watch, kind).into_iter().map(|object| Guarded(Ok(object))).collect()
 }
 
 /// The caches that all reconcilers have, each as late as its watch.
@@ -241,7 +242,9 @@ fn shared(world: &World) -> Shared {
         volumes: known(world, Watch::References, "PersistentVolume"),
         repositories: known(world, Watch::Repositories, "Repository"),
         sessions: guarded(world, Watch::Sessions, "BackupVerificationSession"),
+        restores: known(world, Watch::Restores, "RestoreSession"),
         jobs: known(world, Watch::Jobs, "Job"),
+        pods: known(world, Watch::Pods, "Pod"),
         pinned: (*world.pinned.0).clone(),
     })
 }
@@ -249,14 +252,10 @@ fn shared(world: &World) -> Shared {
 impl Actors {
     fn new(context: &Arc<Context>, world: &World, needed: impl Fn(&Work) -> bool) -> Self {
         let shared = Arc::new(shared(world));
-        let sessions = needed(&Work::Session(String::new())).then(|| {
-            let answers = guarded(world, Watch::Answers, "RestoreSession");
-            Sessions::new(context.clone(), NAMESPACE, shared.clone(), answers, &world.sessions)
-        });
-        let restores = needed(&Work::Restore(String::new())).then(|| {
-            let (restores, pods) = (guarded(world, Watch::Restores, "RestoreSession"), known(world, Watch::Pods, "Pod"));
-            Restores::new(context.clone(), NAMESPACE, shared.clone(), restores, pods, &world.restores)
-        });
+        let sessions =
+            needed(&Work::Session(String::new())).then(|| Sessions::new(context.clone(), NAMESPACE, shared.clone(), &world.sessions));
+        let restores =
+            needed(&Work::Restore(String::new())).then(|| Restores::new(context.clone(), NAMESPACE, shared.clone(), &world.restores));
         Self { shared, sessions, restores }
     }
 

@@ -37,13 +37,11 @@ impl fmt::Display for Work {
 pub(super) enum Watch {
     /// The session reconciler's sessions.
     Sessions,
-    /// The session reconciler's RestoreSessions.
-    Answers,
     /// Repositories, whose changes wake sessions.
     Repositories,
     /// Everything else that sessions refer to, which wakes nobody.
     References,
-    /// The restore reconciler's RestoreSessions.
+    /// RestoreSessions, for both reconcilers.
     Restores,
     /// The restore reconciler's Jobs.
     Jobs,
@@ -52,14 +50,13 @@ pub(super) enum Watch {
 }
 
 impl Watch {
-    pub(super) const ALL: [Self; 7] =
-        [Self::Sessions, Self::Answers, Self::Repositories, Self::References, Self::Restores, Self::Jobs, Self::Pods];
+    pub(super) const ALL: [Self; 6] = [Self::Sessions, Self::Repositories, Self::References, Self::Restores, Self::Jobs, Self::Pods];
 
     /// The kinds it watches.
     pub(super) fn kinds(self) -> &'static [&'static str] {
         match self {
             Self::Sessions => &["BackupVerificationSession"],
-            Self::Answers | Self::Restores => &["RestoreSession"],
+            Self::Restores => &["RestoreSession"],
             Self::Repositories => &["Repository"],
             Self::References => &[
                 "BackupConfiguration",
@@ -79,7 +76,6 @@ impl Watch {
     pub(super) fn word(self) -> &'static str {
         match self {
             Self::Sessions => "sessions",
-            Self::Answers => "answers",
             Self::Repositories => "repositories",
             Self::References => "references",
             Self::Restores => "restores",
@@ -93,7 +89,6 @@ impl Watch {
         use backproof_api::labels;
         match self {
             Self::Sessions | Self::Repositories | Self::References | Self::Restores => true,
-            Self::Answers => !object.label(labels::SESSION_UID).is_empty(),
             Self::Jobs | Self::Pods => object.label(labels::COMPONENT) == labels::COMPONENT_RESTORE,
         }
     }
@@ -113,7 +108,7 @@ pub(super) struct View {
 #[derive(Clone)]
 pub(super) struct World {
     pub(super) store: Store,
-    pub(super) views: [View; 7],
+    pub(super) views: [View; 6],
     pub(super) sessions: session::explored::Remembered,
     pub(super) restores: restore::explored::Remembered,
     /// Snapshots as they were when sessions were pinned to them.
@@ -191,7 +186,7 @@ impl World {
             let all = watch.kinds().iter().flat_map(|kind| self.store.all(kind));
             let taken = all.filter(|(_, object)| watch.takes(object));
             view.known.extend(taken.map(|(key, object)| (key.clone(), object.clone())));
-            let woken: Vec<Work> = view.known.iter().filter_map(|(key, object)| woken(watch, key, object)).collect();
+            let woken: Vec<Work> = view.known.iter().flat_map(|(key, object)| woken(watch, key, object)).collect();
             woken.into_iter().for_each(|work| self.wake(work));
         }
     }
@@ -245,7 +240,7 @@ impl World {
                 all.extend(self.sessions.repository_changed(&key.namespace, &key.name).into_iter().map(Work::Session));
             }
             let object = view.known.get(&key).cloned().or(before);
-            all.extend(object.and_then(|object| woken(watch, &key, &object)));
+            all.extend(object.iter().flat_map(|object| woken(watch, &key, object)));
         }
         all.into_iter().for_each(|work| self.wake(work));
     }
@@ -297,14 +292,16 @@ impl World {
 }
 
 /// What a change of an object wakes, by the reconcilers' own rules.
-fn woken(watch: Watch, key: &Key, object: &Object) -> Option<Work> {
+fn woken(watch: Watch, key: &Key, object: &Object) -> Vec<Work> {
     match watch {
-        Watch::Sessions => Some(Work::Session(key.name.clone())),
-        Watch::Answers => session::explored::woken_by(&Head::of(object)).map(Work::Session),
+        Watch::Sessions => vec![Work::Session(key.name.clone())],
         // Whom it wakes stands in the process's memory.
-        Watch::Repositories | Watch::References => None,
-        Watch::Restores => Some(Work::Restore(key.name.clone())),
-        Watch::Jobs | Watch::Pods => restore::explored::woken_by(&Head::of(object)).map(Work::Restore),
+        Watch::Repositories | Watch::References => Vec::new(),
+        Watch::Restores => {
+            let session = session::explored::woken_by(&Head::of(object)).map(Work::Session);
+            [Work::Restore(key.name.clone())].into_iter().chain(session).collect()
+        }
+        Watch::Jobs | Watch::Pods => restore::explored::woken_by(&Head::of(object)).map(Work::Restore).into_iter().collect(),
     }
 }
 

@@ -7,11 +7,10 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use backproof_api::{Snapshot, SnapshotPhase, Verdict, VerificationStatus};
+use backproof_api::{Guarded, Snapshot, SnapshotPhase, Verdict, VerificationStatus};
 use futures::StreamExt as _;
 use kube::{
     Api, ResourceExt as _,
-    core::DeserializeGuard,
     runtime::{WatchStreamExt as _, watcher},
 };
 
@@ -59,7 +58,7 @@ struct Inner {
 
 /// Watches until told to stop.
 pub(crate) async fn run(context: Arc<Context>, shutdown: Shutdown) -> Result<(), Error> {
-    let api: Api<DeserializeGuard<Snapshot>> = Api::all(context.client.clone());
+    let api: Api<Guarded<Snapshot>> = Api::all(context.client.clone());
     let mut events = std::pin::pin!(watcher(api, watcher::Config::default()).default_backoff());
     let mut stop = std::pin::pin!(shutdown.requested());
     loop {
@@ -77,7 +76,7 @@ pub(crate) async fn run(context: Arc<Context>, shutdown: Shutdown) -> Result<(),
 
 impl Snapshots {
     /// Takes in what the watch says.
-    pub(super) fn heard(&self, event: watcher::Event<DeserializeGuard<Snapshot>>) {
+    pub(super) fn heard(&self, event: watcher::Event<Guarded<Snapshot>>) {
         let mut inner = self.inner();
         match event {
             watcher::Event::Init => inner.listed.clear(),
@@ -108,7 +107,7 @@ impl Snapshots {
 }
 
 impl Inner {
-    fn note(&mut self, snapshot: &DeserializeGuard<Snapshot>) {
+    fn note(&mut self, snapshot: &Guarded<Snapshot>) {
         match &snapshot.0 {
             Ok(object) => drop(self.known.insert(key(snapshot), facts(object))),
             // What cannot be read proves nothing.
@@ -117,7 +116,7 @@ impl Inner {
     }
 }
 
-fn key(snapshot: &DeserializeGuard<Snapshot>) -> Key {
+fn key(snapshot: &Guarded<Snapshot>) -> Key {
     (snapshot.namespace().unwrap_or_default(), snapshot.name_any())
 }
 

@@ -6,8 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use backproof_api::{BackupVerificationSession, Repository, Verdict, shared::Wire};
-use kube::{ResourceExt as _, core::DeserializeGuard, runtime::reflector::Store};
+use backproof_api::{BackupVerificationSession, Guarded, Repository, Verdict, shared::Wire};
+use kube::{ResourceExt as _, runtime::reflector::Store};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric as _},
@@ -22,7 +22,7 @@ use super::{
 /// Where the figures come from.
 pub(crate) struct Standing {
     /// Every session.
-    pub(crate) sessions: Store<DeserializeGuard<BackupVerificationSession>>,
+    pub(crate) sessions: Store<Guarded<BackupVerificationSession>>,
     /// Every Repository.
     pub(crate) repositories: Store<Repository>,
     /// What stands on the Snapshots.

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use backproof_api::{BackupConfiguration, Snapshot, validate::Invoker};
-use kube::{core::DeserializeGuard, runtime::watcher::Event};
+use backproof_api::{BackupConfiguration, Guarded, Snapshot, validate::Invoker};
+use kube::runtime::watcher::Event;
 use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, encoding::text::encode};
 use serde_json::json;
 
@@ -226,7 +226,7 @@ fn what_stands_on_a_snapshot() {
 #[test]
 fn a_listing_replaces_what_was_known() {
     let snapshots = Snapshots::default();
-    let guard = |name: &str| -> DeserializeGuard<Snapshot> {
+    let guard = |name: &str| -> Guarded<Snapshot> {
         serde_json::from_value(json!({"apiVersion": "storage.kubestash.com/v1alpha1", "kind": "Snapshot",
             "metadata": {"name": name, "namespace": "demo"}, "spec": {"repository": name, "session": "daily"}}))
         .unwrap()

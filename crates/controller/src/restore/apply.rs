@@ -1,6 +1,8 @@
 //! Carries out a decision: the status first, then the effects in order, then the events. Every step may be repeated.
 
-use backproof_api::{Cause, Repository, RestoreSession, RestoreSessionStatus, kept, labels, report::RepositoryFacts, run::PinnedObject};
+use backproof_api::{
+    Cause, Guarded, Repository, RestoreSession, RestoreSessionStatus, kept, labels, report::RepositoryFacts, run::PinnedObject,
+};
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use kube::{
@@ -16,7 +18,13 @@ use super::{
     observe::{Recent, Sources},
     status,
 };
-use crate::{Error, error::Class, events::Events, failure::Failure, shared::Reading};
+use crate::{
+    Error,
+    error::Class,
+    events::Events,
+    failure::Failure,
+    shared::{Reading, answered},
+};
 
 /// What came of a decision.
 pub(crate) enum Applied {
@@ -86,11 +94,9 @@ async fn send(sources: &Sources, restore: RestoreSession, status: &RestoreSessio
     let (namespace, name) = (restore.namespace().unwrap_or_default(), restore.name_any());
     let mut next = restore;
     next.status = Some(kept::packed(status));
-    // Go's managedFields are of no use here, and would be sent back whole.
-    next.metadata.managed_fields = None;
-    let api = Api::<RestoreSession>::namespaced(sources.client.clone(), &namespace);
-    let written = api.replace_status(&name, &PostParams::default(), &next).await;
-    written.map(super::as_meant).map_err(Error::api(format!("write the status of RestoreSession {namespace}/{name}")))
+    let api = Api::<Guarded<RestoreSession>>::namespaced(sources.client.clone(), &namespace);
+    let written = api.replace_status(&name, &PostParams::default(), &Guarded(Ok(next))).await;
+    answered(written).map(super::as_meant).map_err(Error::api(format!("write the status of RestoreSession {namespace}/{name}")))
 }
 
 /// Performs one effect; says whether to decide again at once.
@@ -124,13 +130,13 @@ async fn perform(sources: &Sources, restore: &RestoreSession, effect: Effect, re
             Ok(false)
         }
         Effect::Start { job, resource_version, seconds } => {
-            let api = Api::<Job>::namespaced(sources.client.clone(), &job.namespace);
+            let api = Api::<Guarded<Job>>::namespaced(sources.client.clone(), &job.namespace);
             let patch = json!({
                 "metadata": { "uid": job.uid, "resourceVersion": resource_version },
                 "spec": { "suspend": false, "activeDeadlineSeconds": seconds },
             });
             let started = api.patch(&job.name, &PatchParams::default(), &Patch::Merge(patch)).await;
-            recent.seen(started.map_err(Error::api(format!("start Job {}/{}", job.namespace, job.name)))?);
+            recent.seen(answered(started).map_err(Error::api(format!("start Job {}/{}", job.namespace, job.name)))?);
             Ok(true)
         }
     }
@@ -167,8 +173,8 @@ async fn remember(sources: &Sources, restore: &RestoreSession, (path, place): (&
 async fn create(sources: &Sources, job: Job, recent: &mut Recent) -> Result<(), Error> {
     let (namespace, name) = (job.namespace().unwrap_or_default(), job.name_any());
     let what = format!("create Job {namespace}/{name}");
-    let api = Api::<Job>::namespaced(sources.client.clone(), &namespace);
-    match api.create(&PostParams::default(), &job).await.map_err(Error::api(what.clone())) {
+    let api = Api::<Guarded<Job>>::namespaced(sources.client.clone(), &namespace);
+    match answered(api.create(&PostParams::default(), &Guarded(Ok(job))).await).map_err(Error::api(what.clone())) {
         Ok(made) => {
             recent.made.insert(made.uid().unwrap_or_default());
             recent.seen(made);
@@ -176,7 +182,8 @@ async fn create(sources: &Sources, job: Job, recent: &mut Recent) -> Result<(), 
         }
         Err(error) if error.is_conflict() => {
             // Whose it is, the next decision says.
-            let there = api.get_opt(&name).await.map_err(Error::api(format!("get Job {namespace}/{name}")))?;
+            let there = api.get_opt(&name).await.and_then(|there| there.map(|there| answered(Ok(there))).transpose());
+            let there = there.map_err(Error::api(format!("get Job {namespace}/{name}")))?;
             recent.unsure |= there.is_none();
             recent.jobs.extend(there);
             Ok(())

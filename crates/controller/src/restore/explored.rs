@@ -8,18 +8,13 @@ use std::{
 };
 
 use backproof_api::RestoreSession;
-use k8s_openapi::api::core::v1::Pod;
 use kube::{
     ResourceExt,
-    core::DeserializeGuard,
-    runtime::{
-        controller::Action,
-        reflector::{ObjectRef, Store},
-    },
+    runtime::{controller::Action, reflector::ObjectRef},
 };
 
 use super::{Owner, World, observe::Sources, on_error, reconcile, restore_of};
-use crate::{Context, exploration::filled, shared::Shared};
+use crate::{Context, shared::Shared};
 
 /// What a process keeps between reconciles.
 #[derive(Clone, Debug, Default)]
@@ -63,30 +58,22 @@ impl Remembered {
 /// The reconciler for one step.
 pub(crate) struct Restores {
     world: Arc<World>,
-    restores: Store<DeserializeGuard<RestoreSession>>,
     namespace: String,
 }
 
 impl Restores {
     /// With these caches and this memory.
-    pub(crate) fn new(
-        context: Arc<Context>,
-        namespace: &str,
-        shared: Arc<Shared>,
-        restores: Vec<DeserializeGuard<RestoreSession>>,
-        pods: Vec<Pod>,
-        remembered: &Remembered,
-    ) -> Self {
-        let sources = Sources::new(context.client.clone(), shared, filled(pods));
+    pub(crate) fn new(context: Arc<Context>, namespace: &str, shared: Arc<Shared>, remembered: &Remembered) -> Self {
+        let sources = Sources::new(context.client.clone(), shared);
         sources.owners().extend(remembered.owners.iter().map(|(uid, owner)| (uid.clone(), owner.clone())));
         let written = Mutex::new((*remembered.written).clone());
         let world = Arc::new(World { context, sources, proxies: Vec::new(), written });
-        Self { world, restores: filled(restores), namespace: namespace.to_owned() }
+        Self { world, namespace: namespace.to_owned() }
     }
 
     /// One reconcile; `None` for a RestoreSession that the cache does not have.
     pub(crate) async fn reconcile(&self, name: &str) -> Option<Action> {
-        let restore = self.restores.get(&ObjectRef::new(name).within(&self.namespace))?;
+        let restore = self.world.sources.shared.restores.store().get(&ObjectRef::new(name).within(&self.namespace))?;
         Some(match reconcile(restore.clone(), self.world.clone()).await {
             Ok(action) => action,
             Err(error) => on_error(restore, &error, self.world.clone()),

@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 use backproof_api::{BackupStorage, Repository, RestoreSession, Snapshot, names, shared::TypedObjectReference};
 use k8s_openapi::api::{
     apps::v1::{DaemonSet, Deployment, StatefulSet},
-    core::v1::{Namespace, PodSpec},
+    core::v1::PodSpec,
 };
-use kube::{Api, Resource, ResourceExt, core::ClusterResourceScope};
+use kube::{Resource, ResourceExt, core::ClusterResourceScope};
 use serde::de::DeserializeOwned;
 
 use super::{
@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     Error,
-    shared::{Feed, Reading, live},
+    shared::{Feed, Reading, namespace_labels},
 };
 
 impl Sources {
@@ -69,8 +69,7 @@ impl Sources {
         if namespace == own {
             return Ok((storage, BTreeMap::new()));
         }
-        let namespace = live::<Namespace>(Api::all(self.client.clone()), own).await?;
-        Ok((storage, namespace.map(|namespace| namespace.labels().clone()).unwrap_or_default()))
+        Ok((storage, namespace_labels(&self.client, own).await?))
     }
 
     /// The Snapshot of the run: as it was when the run was pinned, if that is known.

@@ -38,22 +38,19 @@ use std::{
 };
 
 use backproof_api::{RestoreSession, kept, labels};
-use futures::{Stream, StreamExt as _, TryStreamExt as _, future, stream};
-use k8s_openapi::api::{
-    batch::v1::Job,
-    core::v1::{EnvVar, Pod},
+use futures::{
+    StreamExt as _,
+    channel::mpsc::{self, UnboundedSender},
+    future,
 };
+use k8s_openapi::api::core::v1::EnvVar;
 use kube::{
-    Api, Resource, ResourceExt,
-    core::DeserializeGuard,
+    Resource as _, ResourceExt,
     runtime::{
-        WatchStreamExt as _,
         controller::{Action, Config as ControllerConfig, applier},
-        reflector::{self, ObjectRef},
-        watcher,
+        reflector::ObjectRef,
     },
 };
-use serde::de::DeserializeOwned;
 
 pub(crate) use known::place;
 pub(crate) use owner::{Owner, parts};
@@ -63,9 +60,6 @@ use crate::{Context, Error, Part, Shutdown, cache, error::Class, events::Note, m
 use apply::{Applied, apply};
 use observe::{Recent, Sources};
 use plan::Installation;
-
-/// A RestoreSession that may not parse: one malformed object must not stop the watch.
-type Guarded = DeserializeGuard<RestoreSession>;
 
 /// When to look again after a write that may have come to nothing.
 const SOON: Duration = Duration::from_secs(2);
@@ -87,78 +81,56 @@ struct World {
 
 /// Runs until told to stop.
 pub(crate) async fn run(context: Arc<Context>, shared: Arc<Shared>, shutdown: Shutdown) -> Result<(), Error> {
-    let client = context.client.clone();
-    let (restores, restore_writer) = reflector::store::<Guarded>();
-    let (jobs, job_writer) = (shared.jobs.clone(), shared.jobs_writer()?);
-    let (pods, pod_writer) = reflector::store::<Pod>();
-    let ours = watcher::Config::default().labels(&format!("{}={}", labels::COMPONENT, labels::COMPONENT_RESTORE));
-
-    let restore_events = touched(Api::<Guarded>::all(client.clone()), watcher::Config::default(), restore_writer)
-        .map(|restore| ObjectRef::from_obj(&restore));
-    let job_events = touched(Api::<Job>::all(client.clone()), ours.clone(), job_writer).filter_map(|job| future::ready(restore_of(&job)));
-    let pod_events = touched(Api::<Pod>::all(client.clone()), ours, pod_writer).filter_map(|pod| future::ready(restore_of(&pod)));
-    let queue = stream::select(restore_events.boxed(), stream::select(job_events.boxed(), pod_events.boxed()));
-    let queue = queue.take_until(shutdown.clone().requested()).map(Ok::<_, std::convert::Infallible>);
+    let (sender, changed) = mpsc::unbounded();
+    let (of_restores, of_jobs, of_pods) = (sender.clone(), sender.clone(), sender);
+    shared.restores.listen(move |restore| send(&of_restores, Some(ObjectRef::from_obj(restore))));
+    shared.jobs.listen(move |job| send(&of_jobs, restore_of(job)));
+    shared.pods.listen(move |pod| send(&of_pods, restore_of(pod)));
+    let queue = changed.take_until(shutdown.clone().requested()).map(Ok::<_, std::convert::Infallible>);
 
     let config = ControllerConfig::default().concurrency(context.config.workers);
-    let sources = Sources::new(client, shared, pods.clone());
-    let world = Arc::new(World { context: context.clone(), sources, proxies: proxies(), written: Mutex::default() });
-    // A store whose writer is gone will never fill; the queue has ended then, and so does this part.
+    let restores = shared.restores.store().clone();
+    // A cache whose watch is gone will never fill; the queue has ended then, and so does this part.
     let filled = cache::filled({
-        let restores = restores.clone();
-        async move {
-            restores.wait_until_ready().await.is_ok() && jobs.wait_until_ready().await.is_ok() && pods.wait_until_ready().await.is_ok()
-        }
+        let shared = shared.clone();
+        async move { shared.restores.filled().await && shared.jobs.filled().await && shared.pods.filled().await }
     });
+    let sources = Sources::new(context.client.clone(), shared);
+    let world = Arc::new(World { context: context.clone(), sources, proxies: proxies(), written: Mutex::default() });
     let gate = filled.clone();
     let ready = async {
         if filled.await {
             context.ready.set(Part::Restore);
         }
     };
-    let reconcile_when_filled = move |restore: Arc<Guarded>, world: Arc<World>| {
+    let reconcile_when_filled = move |restore: Arc<RestoreSession>, world: Arc<World>| {
         let gate = gate.clone();
         Box::pin(async move {
             gate.await;
             reconcile(restore, world).await
         })
     };
-    let work = applier(reconcile_when_filled, on_error, world, restores.clone(), queue, config).for_each(|_| future::ready(()));
+    let work = applier(reconcile_when_filled, on_error, world, restores, queue, config).for_each(|_| future::ready(()));
     future::join(work, ready).await;
     Ok(())
 }
 
-/// Watches a kind into a store, and hands on every object that is new, changed or gone. An error is logged and tried again.
-fn touched<K>(api: Api<K>, config: watcher::Config, writer: reflector::store::Writer<K>) -> impl Stream<Item = K>
-where
-    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + Sync + 'static,
-{
-    watcher(api, config)
-        .default_backoff()
-        .modify(|object| {
-            object.managed_fields_mut().clear();
-        })
-        .reflect(writer)
-        .touched_objects()
-        .inspect_err(|error| tracing::warn!(kind = KIND, error = crate::error::chain(error), "the watch was interrupted and starts again"))
-        .filter_map(|object| future::ready(object.ok()))
+fn send(sender: &UnboundedSender<ObjectRef<RestoreSession>>, restore: Option<ObjectRef<RestoreSession>>) {
+    if let Some(restore) = restore {
+        // Nobody listens any more only while the process ends.
+        let _ = sender.unbounded_send(restore);
+    }
 }
 
 /// The RestoreSession an object was made for: it has the session's name and namespace.
-fn restore_of<K: ResourceExt>(object: &K) -> Option<ObjectRef<Guarded>> {
+fn restore_of<K: ResourceExt>(object: &K) -> Option<ObjectRef<RestoreSession>> {
     let namespace = object.labels().get(labels::INVOKER_NAMESPACE)?;
     let name = object.annotations().get(labels::FULL_NAME).or_else(|| object.labels().get(labels::INVOKER_NAME))?;
     Some(ObjectRef::new(name).within(namespace))
 }
 
-async fn reconcile(guarded: Arc<Guarded>, world: Arc<World>) -> Result<Action, Error> {
-    let restore = match &guarded.0 {
-        Ok(restore) => world.freshest(restore),
-        Err(invalid) => {
-            tracing::warn!(kind = KIND, name = guarded.name_any(), error = invalid.error, "cannot be read and is left alone");
-            return Ok(Action::await_change());
-        }
-    };
+async fn reconcile(cached: Arc<RestoreSession>, world: Arc<World>) -> Result<Action, Error> {
+    let restore = world.freshest(&cached);
     if owner::named_by(&restore).is_none() {
         return Ok(Action::await_change());
     }
@@ -222,9 +194,9 @@ impl World {
             Some((base, newer)) if *base == cached.resource_version() => newer.clone(),
             Some(_) => {
                 written.remove(&uid);
-                as_meant(cached.clone())
+                cached.clone()
             }
-            None => as_meant(cached.clone()),
+            None => cached.clone(),
         }
     }
 
@@ -261,7 +233,7 @@ fn ends(restore: &RestoreSession, decision: &decide::Decision) -> bool {
     status::is_closed(&decision.status) && restore.status.as_ref().is_none_or(|status| !status::is_closed(status))
 }
 
-fn on_error(restore: Arc<Guarded>, error: &Error, world: Arc<World>) -> Action {
+fn on_error(restore: Arc<RestoreSession>, error: &Error, world: Arc<World>) -> Action {
     let class = error.class();
     world.context.metrics.reconciled(KIND, error.reason());
     match class {

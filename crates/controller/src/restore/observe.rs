@@ -5,14 +5,9 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use backproof_api::{BackupVerificationSession, RestoreSession, labels, run::PinnedObject};
+use backproof_api::{BackupVerificationSession, Guarded, RestoreSession, run::PinnedObject};
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
-use kube::{
-    Api, Client, Resource, ResourceExt,
-    api::ListParams,
-    core::NamespaceResourceScope,
-    runtime::reflector::{ObjectRef, Store},
-};
+use kube::{Api, Client, Resource, ResourceExt, api::ListParams, core::NamespaceResourceScope, runtime::reflector::ObjectRef};
 use serde::de::DeserializeOwned;
 
 use super::{
@@ -26,14 +21,13 @@ use crate::{
     Error,
     failure::Failure,
     pods::is_gone,
-    shared::{Reading, Shared},
+    shared::{Reading, Shared, answered},
 };
 
 /// Where a restore's facts are read from.
 pub(crate) struct Sources {
     pub(crate) client: Client,
     pub(crate) shared: Arc<Shared>,
-    pub(crate) pods: Store<Pod>,
     /// Sessions that were read, by UID of their restore: what a run is pinned to does not change.
     owners: Mutex<HashMap<String, Owner>>,
 }
@@ -91,8 +85,8 @@ impl Recent {
 }
 
 impl Sources {
-    pub(crate) fn new(client: Client, shared: Arc<Shared>, pods: Store<Pod>) -> Self {
-        Self { client, shared, pods, owners: Mutex::default() }
+    pub(crate) fn new(client: Client, shared: Arc<Shared>) -> Self {
+        Self { client, shared, owners: Mutex::default() }
     }
 
     /// Forgets what is kept for a restore.
@@ -202,8 +196,8 @@ impl Sources {
         let uid = owner.session.uid().unwrap_or_default();
         let mut jobs: Vec<Job> = recent.jobs.clone();
         let known = |jobs: &[Job], uid: Option<String>| jobs.iter().any(|job| job.uid() == uid);
-        for job in self.shared.jobs.state() {
-            if job.labels().get(labels::SESSION_UID) == Some(&uid) && !known(&jobs, job.uid()) {
+        for job in self.shared.jobs_of.of(&uid) {
+            if !known(&jobs, job.uid()) {
                 jobs.push((*job).clone());
             }
         }
@@ -223,8 +217,7 @@ impl Sources {
     /// Pods with the session's label; of a finished Job whose pod the cache does not show as ended, the API server is asked.
     async fn pods_of(&self, owner: &Owner, jobs: &[Job], closed: bool) -> Result<Vec<Pod>, Error> {
         let uid = owner.session.uid().unwrap_or_default();
-        let mut pods: Vec<Pod> =
-            self.pods.state().iter().filter(|pod| pod.labels().get(labels::SESSION_UID) == Some(&uid)).map(|pod| (**pod).clone()).collect();
+        let mut pods: Vec<Pod> = self.shared.pods_of.of(&uid).iter().map(|pod| (**pod).clone()).collect();
         for job in jobs.iter().filter(|job| !closed && crate::fate::is_finished(job)) {
             let job_uid = job.uid().unwrap_or_default();
             let of_job = [job_uid.as_str()].into();
@@ -280,8 +273,9 @@ where
     if name.is_empty() {
         return Ok(None);
     }
-    Api::<K>::namespaced(client.clone(), namespace)
+    Api::<Guarded<K>>::namespaced(client.clone(), namespace)
         .get_opt(name)
         .await
+        .and_then(|found| found.map(|found| answered(Ok(found))).transpose())
         .map_err(Error::api(format!("get {} {namespace}/{name}", K::kind(&()))))
 }

@@ -4,17 +4,15 @@ use backproof_api::{
     Addon, BackupStorage, BackupVerifier, Cause, Component, Driver, Executor, Function, FunctionSpec, Repository, RestoreSession, Snapshot,
     Task,
     run::{PinnedComponent, PinnedObject},
-    shared::{AddonInfo, FromNamespaces, TaskReference, Wire},
+    shared::{AddonInfo, TaskReference, Wire},
     template::{TemplateError, Variables, expand_object},
+    validate::usage_allows,
 };
 use k8s_openapi::api::{
     batch::v1::Job,
     core::v1::{EnvVar, PersistentVolumeClaim},
 };
-use kube::{
-    ResourceExt,
-    core::{Selector, SelectorExt as _},
-};
+use kube::ResourceExt;
 
 use super::{
     Owner, copies, foreign,
@@ -213,24 +211,11 @@ fn storage_of<'a>(repository: &Repository, inputs: &'a Inputs, namespace: &str) 
         Failure::new(Cause::StorageObjectNotFound, text)
     })?;
     let own = storage.namespace().unwrap_or_default();
-    if own == namespace || usable_from_elsewhere(storage, inputs) {
+    if usage_allows(storage.spec.usage_policy.as_ref(), &own, namespace, Some(&inputs.namespace_labels)) == Some(true) {
         return Ok(storage);
     }
     let text = format!("BackupStorage {own}/{}: spec.usagePolicy does not allow namespace {namespace}", storage.name_any());
     Err(Failure::new(Cause::CrossNamespaceNotAllowed, text))
-}
-
-fn usable_from_elsewhere(storage: &BackupStorage, inputs: &Inputs) -> bool {
-    let allowed = storage.spec.usage_policy.as_ref().and_then(|policy| policy.allowed_namespaces.as_ref());
-    match allowed.and_then(|allowed| allowed.from.as_ref()) {
-        Some(Wire::Known(FromNamespaces::All)) => true,
-        Some(Wire::Known(FromNamespaces::Selector)) => {
-            let selector = allowed.and_then(|allowed| allowed.selector.clone()).map(Selector::try_from);
-            // A selector that selects everything must be written as All.
-            selector.and_then(Result::ok).is_some_and(|selector| !selector.selects_all() && selector.matches(&inputs.namespace_labels))
-        }
-        Some(Wire::Known(FromNamespaces::Same) | Wire::Other(_)) | None => false,
-    }
 }
 
 /// The Addon a restore uses, and the one task of it.

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use backproof_api::{BackupVerificationSession, BackupVerificationSessionStatus, Repository, RestoreSession, kept, labels, names, phase};
+use backproof_api::{
+    BackupVerificationSession, BackupVerificationSessionStatus, Guarded, Repository, RestoreSession, kept, labels, names, phase,
+};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::Job;
 use kube::{
@@ -26,7 +28,7 @@ use crate::{
     error::Class,
     events::{Note, path, regarding},
     lease, restore,
-    shared::Reading,
+    shared::{Reading, Session, answered},
 };
 
 /// Most names tried for a retry.
@@ -125,7 +127,7 @@ impl Driver {
         Ok(session)
     }
 
-    fn api(&self, session: &BackupVerificationSession) -> Api<BackupVerificationSession> {
+    fn api(&self, session: &BackupVerificationSession) -> Api<Session> {
         Api::namespaced(self.context.client.clone(), &session.namespace().unwrap_or_default())
     }
 
@@ -134,7 +136,7 @@ impl Driver {
         patch["metadata"]["resourceVersion"] = json!(session.resource_version());
         let what = format!("patch BackupVerificationSession {}", path(session));
         let patched = self.api(session).patch(&session.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await;
-        patched.map(as_meant).map(Arc::new).map_err(Error::api(what))
+        answered(patched).map(as_meant).map(Arc::new).map_err(Error::api(what))
     }
 
     /// Writes the status if it differs, bound to the version that was decided on. Where the installed schema drops our part
@@ -178,7 +180,7 @@ impl Driver {
         let patch = json!({ "metadata": { "resourceVersion": session.resource_version() }, "status": changes });
         let written = self.api(session).patch_status(&session.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await;
         carried.fresh = true;
-        written.map(as_meant).map_err(Error::api(format!("patch status of {what}")))
+        answered(written).map(as_meant).map_err(Error::api(format!("patch status of {what}")))
     }
 
     /// Makes the RestoreSession, but only for a session that is still what was decided on: a stale one might make a second.
@@ -195,8 +197,8 @@ impl Driver {
                 return Err(Error::Stale { what });
             }
         }
-        let api: Api<RestoreSession> = Api::namespaced(self.context.client.clone(), &session.namespace().unwrap_or_default());
-        match api.create(&PostParams::default(), restore).await {
+        let api: Api<Guarded<RestoreSession>> = self.in_namespace(session);
+        match answered(api.create(&PostParams::default(), &Guarded(Ok(restore.clone()))).await) {
             Ok(made) => Ok(Some(Box::new(made))),
             Err(kube::Error::Api(status)) if status.code == 409 => Ok(None),
             Err(error) => Err(Error::api(format!("create RestoreSession {}", path(restore)))(error)),
@@ -277,7 +279,7 @@ impl Driver {
             let mut named = retry.clone();
             named.metadata.name = Some(resolve::retry_name(session, at, step));
             let what = format!("BackupVerificationSession {}", path(&named));
-            match api.create(&PostParams::default(), &named).await.map_err(Error::api(format!("create {what}"))) {
+            match api.create(&PostParams::default(), &Guarded(Ok(named.clone()))).await.map_err(Error::api(format!("create {what}"))) {
                 Ok(_) => return Ok(Retry::Made),
                 Err(error) if error.is_conflict() => {}
                 Err(error) => {

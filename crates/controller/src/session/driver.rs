@@ -10,7 +10,6 @@ use backproof_api::{BackupVerificationSession, RestoreSession, Snapshot};
 use futures::channel::mpsc::UnboundedSender;
 use kube::{
     ResourceExt as _,
-    core::DeserializeGuard,
     runtime::{
         controller::Action,
         reflector::{ObjectRef, Store},
@@ -33,8 +32,7 @@ use crate::{
     shared::{Reading, Shared},
 };
 
-/// A session that may not parse.
-pub(super) type Watched = DeserializeGuard<BackupVerificationSession>;
+pub(super) use crate::shared::Session as Watched;
 
 /// Most rounds in a row; more means that something keeps changing under us.
 const ROUNDS: usize = 20;
@@ -43,7 +41,6 @@ const ROUNDS: usize = 20;
 pub(super) struct Driver {
     pub(super) context: Arc<Context>,
     pub(super) sessions: Store<Watched>,
-    pub(super) restores: Store<DeserializeGuard<RestoreSession>>,
     pub(super) shared: Arc<Shared>,
     pub(super) memory: Arc<Memory>,
 }

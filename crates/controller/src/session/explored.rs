@@ -6,18 +6,17 @@ use std::{
     sync::Arc,
 };
 
-use backproof_api::{BackupVerificationSession, RestoreSession};
 use futures::channel::mpsc::{self, UnboundedReceiver};
-use kube::{
-    core::DeserializeGuard,
-    runtime::{controller::Action, reflector::ObjectRef},
-};
+use kube::runtime::{controller::Action, reflector::ObjectRef};
 
 use super::{
     driver::{Driver, Memory, Taken, lock},
     slots::Slots,
 };
-use crate::{Context, exploration::filled, shared::Shared};
+use crate::{
+    Context,
+    shared::{Session, Shared},
+};
 
 /// A session by name; all live in one namespace.
 type Name = String;
@@ -42,19 +41,13 @@ impl Remembered {
 /// The reconciler for one step.
 pub(crate) struct Sessions {
     driver: Arc<Driver>,
-    nudged: UnboundedReceiver<ObjectRef<DeserializeGuard<BackupVerificationSession>>>,
+    nudged: UnboundedReceiver<ObjectRef<Session>>,
     namespace: String,
 }
 
 impl Sessions {
     /// With these caches and this memory.
-    pub(crate) fn new(
-        context: Arc<Context>,
-        namespace: &str,
-        shared: Arc<Shared>,
-        restores: Vec<DeserializeGuard<RestoreSession>>,
-        remembered: &Remembered,
-    ) -> Self {
+    pub(crate) fn new(context: Arc<Context>, namespace: &str, shared: Arc<Shared>, remembered: &Remembered) -> Self {
         let (nudges, nudged) = mpsc::unbounded();
         let memory = Memory::new(nudges, Slots::new(0));
         lock(&memory.held).extend(remembered.held.clone());
@@ -65,7 +58,7 @@ impl Sessions {
         lock(&memory.failures).extend(remembered.failures.clone());
         lock(&memory.held_off)
             .extend(remembered.held_off.iter().map(|(place, names)| (place.clone(), names.iter().map(reference).collect())));
-        let driver = Driver { context, sessions: shared.sessions.clone(), restores: filled(restores), shared, memory: Arc::new(memory) };
+        let driver = Driver { context, sessions: shared.sessions.clone(), shared, memory: Arc::new(memory) };
         Self { driver: Arc::new(driver), nudged, namespace: namespace.to_owned() }
     }
 
@@ -87,9 +80,7 @@ impl Sessions {
     /// What is kept for the next step, and which sessions were nudged.
     pub(crate) fn end(mut self) -> (Remembered, BTreeSet<Name>) {
         let memory = &self.driver.memory;
-        let names = |waiting: &std::collections::HashSet<ObjectRef<DeserializeGuard<BackupVerificationSession>>>| {
-            waiting.iter().map(|session| session.name.clone()).collect()
-        };
+        let names = |waiting: &std::collections::HashSet<ObjectRef<Session>>| waiting.iter().map(|session| session.name.clone()).collect();
         let remembered = Remembered {
             held: lock(&memory.held).clone().into_iter().collect(),
             waiting: lock(&memory.waiting).iter().map(|(lease, waiting)| (lease.clone(), names(waiting))).collect(),

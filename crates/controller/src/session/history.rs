@@ -6,14 +6,14 @@ use kube::ResourceExt as _;
 
 use super::{
     observed::{Sibling, SiblingState},
-    stage::{Stage, stage},
+    stage::is_foreign,
 };
+use crate::shared::Session;
 
 /// How another session looks from this one, or nothing when they share no history.
 pub(super) fn sibling(own: &BackupVerificationSession, other: &BackupVerificationSession) -> Option<Sibling> {
     // What another operator has written to is neither history nor competition of ours.
-    let ours = |other: &BackupVerificationSession| !matches!(stage(other), Stage::Foreign);
-    (own.metadata.uid != other.metadata.uid && share_history(own, other) && ours(other)).then(|| Sibling {
+    (own.metadata.uid != other.metadata.uid && share_history(own, other) && !is_foreign(other)).then(|| Sibling {
         name: other.name_any(),
         uid: other.uid().unwrap_or_default(),
         order: order(other),
@@ -21,8 +21,17 @@ pub(super) fn sibling(own: &BackupVerificationSession, other: &BackupVerificatio
     })
 }
 
-/// Whether two sessions are of the same invoker, session and repository. Every session is compared with all there are, tens of
-/// thousands, so nothing is copied.
+/// A word that sessions have in common which share a history; there are tens of thousands, so they are found by it.
+pub(crate) fn history_of(session: &Session) -> Option<String> {
+    session.0.as_ref().ok().map(word)
+}
+
+pub(super) fn word(session: &BackupVerificationSession) -> String {
+    let (kind, name) = invoker(session);
+    [session.metadata.namespace.as_deref().unwrap_or_default(), &session.spec.repository, &session.spec.session, kind, name].join("/")
+}
+
+/// Whether two sessions are of the same invoker, session and repository.
 fn share_history(one: &BackupVerificationSession, other: &BackupVerificationSession) -> bool {
     one.spec.repository == other.spec.repository
         && one.spec.session == other.spec.session

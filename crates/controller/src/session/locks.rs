@@ -16,6 +16,7 @@ use super::{
 use crate::{
     Error,
     lease::{self, Held, Holder, Lock},
+    shared::Session,
 };
 
 /// How soon locks are looked through after a session went without giving its lock back, and how often from then on.
@@ -61,8 +62,7 @@ impl Driver {
 
     /// Whether the session that has a lock is there and unfinished.
     pub(super) async fn is_alive(&self, holder: &Holder) -> Result<bool, Error> {
-        let api: Api<kube::core::DeserializeGuard<BackupVerificationSession>> =
-            Api::namespaced(self.context.client.clone(), &holder.namespace);
+        let api: Api<Session> = Api::namespaced(self.context.client.clone(), &holder.namespace);
         let found = api
             .get_opt(&holder.name)
             .await

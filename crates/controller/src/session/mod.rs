@@ -36,24 +36,23 @@ mod wire;
 
 use std::sync::{Arc, PoisonError};
 
-use backproof_api::{BackupStorage, Repository, RestoreSession, kept, labels};
+use backproof_api::{BackupStorage, Repository, RestoreSession, kept};
 use futures::{StreamExt as _, TryStreamExt as _, channel::mpsc, stream};
 use kube::{
     Api, ResourceExt as _,
-    core::DeserializeGuard,
     runtime::{
         WatchStreamExt as _, applier,
         controller::{Config, Error as ApplierError, ReconcileRequest},
-        reflector::{self, ObjectRef},
+        reflector::ObjectRef,
         watcher,
     },
 };
 
-pub(crate) use self::proof::record;
 use self::{
     driver::{Driver, Memory, Watched},
     slots::Slots,
 };
+pub(crate) use self::{history::history_of, proof::record};
 use crate::{
     Context, Error, Part, Shutdown, cache,
     metrics::{Reconciled, standing::Standing},
@@ -63,12 +62,18 @@ use crate::{
 /// Runs until told to stop.
 pub(crate) async fn run(context: Arc<Context>, shared: Arc<Shared>, shutdown: Shutdown) -> Result<(), Error> {
     let (sessions, sessions_writer) = (shared.sessions.clone(), shared.sessions_writer()?);
-    let (restores, restores_writer) = reflector::store::<DeserializeGuard<RestoreSession>>();
     let (nudges, nudged) = mpsc::unbounded();
     let memory = Arc::new(Memory::new(nudges, Slots::new(context.config.max_sessions)));
     let (of_repositories, of_storages) = (memory.clone(), memory.clone());
     shared.repositories.listen(move |repository: &Repository| {
         of_repositories.repository_changed(&repository.namespace().unwrap_or_default(), &repository.name_any());
+    });
+    let (answered, answers) = mpsc::unbounded();
+    shared.restores.listen(move |restore: &RestoreSession| {
+        if let Some(session) = owner(restore) {
+            // Nobody listening means that the process is ending.
+            let _ = answered.unbounded_send(session);
+        }
     });
     shared.storages.listen(move |_: &BackupStorage| of_storages.a_storage_changed());
     let standing = Standing {
@@ -78,13 +83,7 @@ pub(crate) async fn run(context: Arc<Context>, shared: Arc<Shared>, shutdown: Sh
         asked: context.metrics.asked.clone(),
     };
     context.registry.lock().unwrap_or_else(PoisonError::into_inner).register_collector(Box::new(standing));
-    let driver = Arc::new(Driver {
-        context: context.clone(),
-        sessions: sessions.clone(),
-        restores: restores.clone(),
-        shared: shared.clone(),
-        memory,
-    });
+    let driver = Arc::new(Driver { context: context.clone(), sessions: sessions.clone(), shared: shared.clone(), memory });
     tokio::select! {
         () = driver.recall() => {}
         () = shutdown.clone().requested() => return Ok(()),
@@ -93,29 +92,25 @@ pub(crate) async fn run(context: Arc<Context>, shared: Arc<Shared>, shutdown: Sh
     let sessions_watch = watcher(Api::<Watched>::all(context.client.clone()), watcher::Config::default())
         .default_backoff()
         .modify(|session| {
-            session.managed_fields_mut().clear();
             session.0.iter_mut().filter_map(|session| session.status.as_mut()).for_each(kept::unpack);
         })
         .reflect(sessions_writer)
         .touched_objects()
-        .map_ok(|session| Some(ReconcileRequest::from(ObjectRef::from_obj(&session))));
-    // Ours alone: every RestoreSession we make carries the UID of its session.
-    let ours = watcher::Config::default().labels(labels::SESSION_UID);
-    let restores_watch = watcher(Api::<DeserializeGuard<RestoreSession>>::all(context.client.clone()), ours)
-        .default_backoff()
-        .modify(|restore| restore.managed_fields_mut().clear())
-        .reflect(restores_writer)
-        .touched_objects()
-        .map_ok(|restore| owner(&restore).map(ReconcileRequest::from));
-    let nudged = nudged.map(|session| Ok(Some(ReconcileRequest::from(session))));
+        .inspect_ok({
+            let shared = shared.clone();
+            move |session| shared.sessions_of.note(session)
+        })
+        .map_ok(|session| ReconcileRequest::from(ObjectRef::from_obj(&session)));
+    let woken = stream::select(nudged, answers).map(|session| Ok(ReconcileRequest::from(session)));
 
-    let queue =
-        stream::select_all([sessions_watch.boxed(), restores_watch.boxed(), nudged.boxed()]).try_filter_map(async |request| Ok(request));
+    let queue = stream::select(sessions_watch.boxed(), woken.boxed());
     let filled = cache::filled({
-        let (sessions, restores) = (sessions.clone(), restores.clone());
-        let (repositories, storages) = (shared.repositories.filled(), shared.storages.filled());
+        let (sessions, shared) = (sessions.clone(), shared.clone());
         async move {
-            sessions.wait_until_ready().await.is_ok() && restores.wait_until_ready().await.is_ok() && repositories.await && storages.await
+            sessions.wait_until_ready().await.is_ok()
+                && shared.restores.filled().await
+                && shared.repositories.filled().await
+                && shared.storages.filled().await
         }
     });
     let gate = filled.clone();

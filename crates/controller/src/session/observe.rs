@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use backproof_api::{
-    BackupVerificationSession, RestoreSession, Snapshot, kept, labels,
+    BackupVerificationSession, Guarded, RestoreSession, Snapshot, kept, labels,
     run::{PinnedObject, PinnedRun},
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
-use kube::{Api, ResourceExt as _, api::ListParams, core::DeserializeGuard, runtime::reflector::ObjectRef};
+use kube::{Api, ResourceExt as _, api::ListParams, runtime::reflector::ObjectRef};
 
 use super::{
     apply::PATIENCE,
@@ -167,15 +167,19 @@ impl Driver {
 
     /// The session's RestoreSession: the cached one if it is the pinned one, as a closed one never opens again; else asked for.
     async fn restore(&self, session: &BackupVerificationSession, run: &PinnedRun) -> Result<Seen<RestoreSession>, Error> {
-        let key = ObjectRef::new(&session.name_any()).within(&session.namespace().unwrap_or_default());
-        let cached = self.restores.get(&key).and_then(|guarded| guarded.0.clone().ok()).map(restored);
-        let pinned = run.restore_session.as_ref().map(|pinned| pinned.uid.as_str()).unwrap_or_default();
-        match cached.filter(|restore| !pinned.is_empty() && restore.uid().as_deref() == Some(pinned)) {
-            Some(restore) => Ok(Seen::Present(Box::new(restore))),
+        match self.pinned_restore(session, run) {
+            Some(restore) => Ok(Seen::Present(Box::new((*restore).clone()))),
             // Nothing was made before its hash was pinned, so there is nothing to ask for.
             None if run.restore_spec_hash.is_empty() => Ok(Seen::Absent),
             None => self.restore_asked_for(session).await,
         }
+    }
+
+    /// The RestoreSession a run is pinned to, as the cache has it.
+    fn pinned_restore(&self, session: &BackupVerificationSession, run: &PinnedRun) -> Option<Arc<RestoreSession>> {
+        let pinned = run.restore_session.as_ref().filter(|pinned| !pinned.uid.is_empty())?;
+        let key = ObjectRef::new(&session.name_any()).within(&session.namespace().unwrap_or_default());
+        self.shared.restores.store().get(&key).filter(|restore| restore.metadata.uid.as_ref() == Some(&pinned.uid))
     }
 
     async fn restore_asked_for(&self, session: &BackupVerificationSession) -> Result<Seen<RestoreSession>, Error> {
@@ -184,8 +188,8 @@ impl Driver {
 
     /// Sessions of the same invoker, session and repository, as the cache has them.
     fn siblings(&self, session: &BackupVerificationSession) -> Vec<Sibling> {
-        let all = self.sessions.state();
-        all.iter().filter_map(|watched| watched.0.as_ref().ok()).filter_map(|other| history::sibling(session, other)).collect()
+        let alike = self.shared.sessions_of.of(&history::word(session));
+        alike.iter().filter_map(|watched| watched.0.as_ref().ok()).filter_map(|other| history::sibling(session, other)).collect()
     }
 
     /// Jobs and not-gone pods that carry a session's UID, asked of the API server. Jobs first: one that has ended by then
@@ -229,14 +233,9 @@ impl Driver {
     /// Whether the caches know each Job that the session's RestoreSession records, and that it has ended. One that is not recorded may be
     /// there after a crash, so any that has not ended counts.
     fn all_ended(&self, session: &BackupVerificationSession, run: &PinnedRun, now: Timestamp) -> bool {
-        let key = ObjectRef::new(&session.name_any()).within(&session.namespace().unwrap_or_default());
-        let pinned = run.restore_session.as_ref().map(|pinned| pinned.uid.as_str()).unwrap_or_default();
-        let restore = self.restores.get(&key).and_then(|guarded| guarded.0.clone().ok()).map(restored);
-        let Some(status) = restore.filter(|restore| restore.uid().as_deref() == Some(pinned)).and_then(|restore| restore.status) else {
-            return false;
-        };
-        let uid = session.uid();
-        let jobs = self.shared.jobs.state_filter(|job| job.labels().get(labels::SESSION_UID) == uid.as_ref());
+        let restore = self.pinned_restore(session, run);
+        let Some(status) = restore.as_ref().and_then(|restore| restore.status.as_ref()) else { return false };
+        let jobs = self.shared.jobs_of.of(&session.uid().unwrap_or_default());
         let known = |recorded: &PinnedObject| jobs.iter().any(|job| job.uid().as_ref() == Some(&recorded.uid));
         !status.jobs.is_empty()
             && status.jobs.iter().map(|job| &job.object).chain(status.wipe.iter().map(|wipe| &wipe.job)).all(known)
@@ -255,7 +254,7 @@ impl Driver {
     }
 
     /// The API of a kind in the session's namespace, guarded against objects that do not parse.
-    pub(super) fn in_namespace<K>(&self, session: &BackupVerificationSession) -> Api<DeserializeGuard<K>>
+    pub(super) fn in_namespace<K>(&self, session: &BackupVerificationSession) -> Api<Guarded<K>>
     where
         K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
     {
@@ -263,7 +262,7 @@ impl Driver {
     }
 
     /// One object, or nothing when it does not exist or cannot be read.
-    pub(super) async fn get<K>(&self, api: Api<DeserializeGuard<K>>, name: &str) -> Result<Option<K>, Error>
+    pub(super) async fn get<K>(&self, api: Api<Guarded<K>>, name: &str) -> Result<Option<K>, Error>
     where
         K: kube::Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
     {

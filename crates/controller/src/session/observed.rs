@@ -1,6 +1,6 @@
 //! Everything a decision may rest on, as plain data; `observe` fills it, `decide` reads it.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use backproof_api::{
     Addon, BackupBatch, BackupConfiguration, BackupStorage, BackupVerificationSession, BackupVerifier, Function, Repository,
@@ -96,6 +96,8 @@ pub(super) struct References {
     pub(super) repository: Option<Repository>,
     pub(super) verifier: Option<BackupVerifier>,
     pub(super) storage: Option<BackupStorage>,
+    /// Labels of the session's namespace, where the storage lies in another one.
+    pub(super) namespace_labels: BTreeMap<String, String>,
     /// The Snapshot that was named, or every Snapshot of the namespace when the newest is wanted.
     pub(super) snapshots: Vec<Snapshot>,
     pub(super) addon: Option<Addon>,

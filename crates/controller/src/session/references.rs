@@ -3,8 +3,8 @@
 //! It comes from the watched caches where it is there. They may lag, so what they say never ends a session: before that,
 //! everything is read once more live ([`Reading::Live`], [`super::decision::Effect::AskAgain`]). Snapshots are always asked for.
 
-use backproof_api::{BackupVerificationSession, Snapshot, validate::wants_newest};
-use kube::{Api, Resource, ResourceExt, api::ListParams, core::DeserializeGuard};
+use backproof_api::{BackupVerificationSession, Guarded, Snapshot, validate::wants_newest};
+use kube::{Api, Resource, ResourceExt, api::ListParams};
 
 use super::{
     discovery::{self, Discovery},
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     Error,
-    shared::{Feed, Reading},
+    shared::{Feed, Reading, namespace_labels},
 };
 
 /// Snapshots read in one request.
@@ -41,6 +41,9 @@ impl Driver {
         found.snapshots = self.snapshots(session).await?;
         let storage = repository.spec.storage_ref.clone().unwrap_or_default();
         found.storage = shared.storages.get(client, storage.namespace_or(&own), &storage.name, reading).await?;
+        if found.storage.is_some() && storage.namespace_or(&own) != own {
+            found.namespace_labels = namespace_labels(client, &own).await?;
+        }
         let restore = verifier.spec.restore_option.clone().unwrap_or_default();
         let info = restore.addon_info.unwrap_or_default();
         found.addon = self.catalogued(&shared.addons, &info.name, reading).await?;
@@ -80,7 +83,7 @@ impl Driver {
         if !wants_newest(session) {
             return Ok(self.get::<Snapshot>(self.in_namespace(session), &session.spec.snapshot).await?.into_iter().collect());
         }
-        let api: Api<DeserializeGuard<Snapshot>> = self.in_namespace(session);
+        let api: Api<Guarded<Snapshot>> = self.in_namespace(session);
         let mut parameters = ListParams::default().limit(PAGE);
         let mut all = Vec::new();
         loop {

@@ -50,7 +50,7 @@ pub(super) fn resolve(
     run.not_covered = chosen.rest;
     let claim = named::target(verifier, references)?;
     safety::target_is_not_resolved_source(claim, &references.sources)?;
-    safety::namespaces(&own, claim, repository, storage, settings)?;
+    safety::namespaces(&own, &references.namespace_labels, claim, repository, storage, settings)?;
     safety::pod_settings(verifier, task, function, &claim.namespace, settings)?;
     run.verifier = PinnedVerifier {
         object: pinned(verifier),

@@ -1,5 +1,7 @@
 //! What a run must never do: restore onto what is proven, cross namespaces unasked, or run with more rights than allowed.
 
+use std::collections::BTreeMap;
+
 use backproof_api::{
     BackupStorage, BackupVerifier, Cause, Function, Repository, Snapshot, Task,
     shared::TypedObjectReference,
@@ -79,6 +81,7 @@ pub(super) fn target_is_not_resolved_source(target: &Claim, sources: &[Claim]) -
 /// Refuses what would have to cross namespaces and may not.
 pub(super) fn namespaces(
     own: &str,
+    labels: &BTreeMap<String, String>,
     target: &Claim,
     repository: &Repository,
     storage: &BackupStorage,
@@ -86,7 +89,7 @@ pub(super) fn namespaces(
 ) -> Result<(), Refusal> {
     let storage_namespace = storage.metadata.namespace.clone().unwrap_or_default();
     let what = format!("BackupStorage {}", path(storage));
-    usage(own, storage, &storage_namespace)?;
+    usage(own, storage, labels)?;
     let inner = storage.spec.storage.clone().unwrap_or_default();
     let on_claim = inner.local.as_ref().is_some_and(|local| local.source.persistent_volume_claim.is_some());
     if on_claim && storage_namespace != target.namespace {
@@ -128,15 +131,15 @@ pub(super) fn namespaces(
     }
 }
 
-fn usage(own: &str, storage: &BackupStorage, namespace: &str) -> Result<(), Refusal> {
-    // The labels of namespaces are not looked at here, so a selector allows nothing.
-    if usage_allows(storage.spec.usage_policy.as_ref(), namespace, own, None).is_some_and(|allowed| allowed) {
+fn usage(own: &str, storage: &BackupStorage, labels: &BTreeMap<String, String>) -> Result<(), Refusal> {
+    let namespace = storage.metadata.namespace.as_deref().unwrap_or_default();
+    if usage_allows(storage.spec.usage_policy.as_ref(), namespace, own, Some(labels)) == Some(true) {
         return Ok(());
     }
     Err(Refusal::new(
         Cause::CrossNamespaceNotAllowed,
         format!(
-            "BackupStorage {} does not allow its use from namespace {own}: set its spec.usagePolicy.allowedNamespaces.from to All, or use a BackupStorage in namespace {own}",
+            "BackupStorage {} does not allow its use from namespace {own}: let its spec.usagePolicy.allowedNamespaces allow it, or use a BackupStorage in namespace {own}",
             path(storage)
         ),
     ))

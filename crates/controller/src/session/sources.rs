@@ -5,12 +5,15 @@
 //! from the caches, as that never changes while the claim lives. Should another one have taken its name meanwhile, the executor
 //! refuses the target, as no marker there has the pinned claim's UID.
 
-use backproof_api::{BackupBatch, BackupConfiguration, BackupStorage, BackupVerificationSession, Repository, shared::TypedObjectReference};
+use backproof_api::{
+    BackupBatch, BackupConfiguration, BackupStorage, BackupVerificationSession, Guarded, Repository, shared::TypedObjectReference,
+};
+use futures::future::{try_join, try_join3};
 use k8s_openapi::api::{
     apps::v1::{DaemonSet, Deployment, StatefulSet},
     core::v1::{PersistentVolume, PersistentVolumeClaim, PodSpec},
 };
-use kube::{Api, Resource, ResourceExt, api::ListParams, core::DeserializeGuard, runtime::reflector::ObjectRef};
+use kube::{Api, Resource, ResourceExt, api::ListParams, runtime::reflector::ObjectRef};
 
 use super::{
     driver::Driver,
@@ -71,7 +74,8 @@ impl Driver {
                 .extend(snapshot.spec.app_ref.clone().map(|source| (source, format!("what Snapshot {own}/{} holds", snapshot.name_any()))));
         }
         let target = found.target.as_ref().map_or(own, |target| target.namespace.as_str());
-        named.extend(self.backed_up_in(target).await?.into_iter().map(|(mut reference, role)| {
+        let (backed_up, others) = try_join(self.backed_up_in(target), self.all::<BackupStorage>(target)).await?;
+        named.extend(backed_up.into_iter().map(|(mut reference, role)| {
             reference.namespace = reference.namespace_or(target).to_owned();
             (reference, role)
         }));
@@ -84,7 +88,6 @@ impl Driver {
                 sources.extend(self.claim(&namespace, &name, &role, reading).await?);
             }
         }
-        let others = self.all::<BackupStorage>(target).await?;
         // The session's own may stand in that list too, and is read once.
         let own_storage = match &found.storage {
             Some(own) if others.iter().any(|other| other.uid() == own.uid()) => None,
@@ -110,11 +113,8 @@ impl Driver {
 
     /// What others back up in the namespace of the target: restoring over it would destroy it just the same.
     async fn backed_up_in(&self, namespace: &str) -> Result<Vec<(TypedObjectReference, String)>, Error> {
-        Ok(backed_up(
-            &self.all::<BackupConfiguration>(namespace).await?,
-            &self.all::<BackupBatch>(namespace).await?,
-            &self.all::<Repository>(namespace).await?,
-        ))
+        let (configurations, batches, repositories) = try_join3(self.all(namespace), self.all(namespace), self.all(namespace)).await?;
+        Ok(backed_up(&configurations, &batches, &repositories))
     }
 
     /// Every object of a kind in a namespace that parses.
@@ -122,7 +122,7 @@ impl Driver {
     where
         K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope> + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
     {
-        let api: Api<DeserializeGuard<K>> = self.namespaced(namespace);
+        let api: Api<Guarded<K>> = self.namespaced(namespace);
         let listed = api.list(&ListParams::default()).await.map_err(Error::api(format!("list {}s in {namespace}", K::kind(&()))))?;
         Ok(listed.items.into_iter().filter_map(|guarded| guarded.0.ok()).collect())
     }
@@ -176,7 +176,7 @@ impl Driver {
         Ok(names.filter(|name| prefixes.iter().any(|prefix| name.strip_prefix(prefix.as_str()).is_some_and(ordinal))).collect())
     }
 
-    fn namespaced<K>(&self, namespace: &str) -> Api<DeserializeGuard<K>>
+    fn namespaced<K>(&self, namespace: &str) -> Api<Guarded<K>>
     where
         K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
     {

@@ -38,26 +38,27 @@ pub(super) struct Judgement {
 
 /// How far this session is.
 pub(super) fn stage(session: &BackupVerificationSession) -> Stage {
-    let status = session.status.clone().unwrap_or_default();
-    let hint = annotated(session);
-    let run = match (status.run.clone(), hint) {
-        (Some(run), Some(hint)) if core(&run) == core(&hint) => Ok(run),
-        (Some(run), _) => Err(run),
-        (None, hint) => return without_run(session, hint),
-    };
+    let recorded = session.status.as_ref().and_then(|status| Some((status, status.run.as_ref()?)));
+    let Some((status, run)) = recorded else { return without_run(session, annotated(session)) };
     if session.metadata.deletion_timestamp.is_some() {
-        let (Ok(run) | Err(run)) = run;
-        return deleting(session, Some(run));
+        return deleting(session, Some(run.clone()));
     }
     if status.phase.is_none() && status.conditions.is_empty() {
         return Stage::Unpinned;
     }
-    match (run, judgement(&status)) {
-        (Ok(run) | Err(run), _) if is_done(&status) => Stage::Done(Box::new(run)),
-        (Ok(run) | Err(run), Some(judgement)) => Stage::Judged(Box::new(run), judgement),
-        (Ok(run), None) => Stage::Running(Box::new(run)),
-        (Err(run), None) => Stage::Contradicted(Box::new(run)),
+    let run = Box::new(run.clone());
+    match judgement(status) {
+        _ if is_done(status) => Stage::Done(run),
+        Some(judgement) => Stage::Judged(run, judgement),
+        // Only while something can still go wrong does it matter what the annotation says, and it is long.
+        None if annotated(session).is_some_and(|hint| core(hint) == core((*run).clone())) => Stage::Running(run),
+        None => Stage::Contradicted(run),
     }
+}
+
+/// Whether this session is another operator's.
+pub(super) fn is_foreign(session: &BackupVerificationSession) -> bool {
+    session.status.as_ref().is_none_or(|status| status.run.is_none()) && stage(session) == Stage::Foreign
 }
 
 /// A status that holds no facts: nobody's yet, another operator's, or ours from a process that died before it knew that the
@@ -96,8 +97,8 @@ pub(super) fn annotated(session: &BackupVerificationSession) -> Option<PinnedRun
 }
 
 /// What both places must agree on: everything fixed at the start. What is added on the way stands in the status alone.
-pub(super) fn core(run: &PinnedRun) -> PinnedRun {
-    PinnedRun { restore_timeout: String::new(), restore_spec_hash: String::new(), restore_session: None, ..run.clone() }
+pub(super) fn core(run: PinnedRun) -> PinnedRun {
+    PinnedRun { restore_timeout: String::new(), restore_spec_hash: String::new(), restore_session: None, ..run }
 }
 
 /// What the conditions say about the verdict, if they do. They are never believed without the evidence written with them:

@@ -344,7 +344,7 @@ fn a_storage_of_another_namespace_needs_its_usage_policy() {
         ("{allowedNamespaces: {from: Everybody}}", &[], refused),
         ("{allowedNamespaces: {from: All}}", &[], "planned"),
         ("{allowedNamespaces: {from: Selector}}", &[("a", "b")], refused),
-        ("{allowedNamespaces: {from: Selector, selector: {}}}", &[("a", "b")], refused),
+        ("{allowedNamespaces: {from: Selector, selector: {}}}", &[("a", "b")], "planned"),
         ("{allowedNamespaces: {from: Selector, selector: {matchLabels: {a: b}}}}", &[("a", "c")], refused),
         ("{allowedNamespaces: {from: Selector, selector: {matchLabels: {a: b}}}}", &[("a", "b")], "planned"),
     ] {

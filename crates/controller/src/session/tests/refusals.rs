@@ -275,6 +275,11 @@ fn namespaces_are_crossed_only_when_allowed() {
     };
     refused("usage", foreign_storage("{}"), Cause::CrossNamespaceNotAllowed, "usagePolicy");
     assert_eq!(foreign_storage("{allowedNamespaces: {from: All}}").run(None).end(), "Succeeded Verified -");
+    let selector = "{allowedNamespaces: {from: Selector, selector: {matchLabels: {team: blue}}}}";
+    refused("selector", foreign_storage(selector), Cause::CrossNamespaceNotAllowed, "usagePolicy");
+    let mut selected = foreign_storage(selector);
+    selected.references.namespace_labels = [("team".to_owned(), "blue".to_owned())].into();
+    assert_eq!(selected.run(None).end(), "Succeeded Verified -");
 }
 
 #[test]

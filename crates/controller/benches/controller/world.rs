@@ -39,15 +39,26 @@ pub(crate) async fn populate(server: &ApiServer, applications: usize) -> Result<
     }
     let made = stream::iter(0..applications).map(|number| async move {
         for object in objects(&APPLICATION.replace("NUMBER", &number.to_string()).replace("PLACE", &namespace(number)))? {
-            create(&server.client, &object).await?;
+            let made = create(&server.client, &object).await?;
             if object["kind"] == "Snapshot" {
                 let status = json!({"status": object["status"]});
                 send(&server.client, "PATCH", &format!("{}/status", path(&object)?), &status).await?;
+            }
+            if object["kind"] == "PersistentVolumeClaim" {
+                bind(&server.client, &made).await?;
             }
         }
         anyhow::Ok(())
     });
     made.buffer_unordered(PARALLEL).try_collect::<()>().await
+}
+
+/// Notes on the volume of a claim that it is bound to it, as the controller of volumes does.
+async fn bind(client: &Client, claim: &Value) -> Result<()> {
+    let meta = &claim["metadata"];
+    let reference = json!({"spec": {"claimRef": {"namespace": meta["namespace"], "name": meta["name"], "uid": meta["uid"]}}});
+    let volume = claim["spec"]["volumeName"].as_str().context("the claim names no volume")?;
+    send(client, "PATCH", &format!("/api/v1/persistentvolumes/{volume}"), &reference).await.map(drop)
 }
 
 /// A session of an application, by a tag that no other has.

@@ -150,6 +150,34 @@ impl<K: Resource<DynamicType = ()> + Clone + 'static> Index<K> {
     }
 }
 
+/// Which objects a watch has changed, told after its cache knows. Those of a list come at its end, with those that have vanished
+/// meanwhile: until then the cache is as it was, and whoever looked at them would see nothing, or what is no more.
+pub(crate) struct Changes<K: Resource<DynamicType = ()> + 'static> {
+    store: Store<K>,
+    before: Vec<Arc<K>>,
+}
+
+impl<K: Resource<DynamicType = ()> + Clone + 'static> Changes<K> {
+    pub(crate) fn of(store: Store<K>) -> Self {
+        Self { store, before: Vec::new() }
+    }
+
+    /// After the cache has heard of this event.
+    pub(crate) fn after(&mut self, event: watcher::Event<K>) -> Vec<Arc<K>> {
+        match event {
+            watcher::Event::Init => self.before = self.store.state(),
+            watcher::Event::InitApply(_) => {}
+            watcher::Event::InitDone => {
+                let mut all = std::mem::take(&mut self.before);
+                all.extend(self.store.state());
+                return all;
+            }
+            watcher::Event::Apply(object) | watcher::Event::Delete(object) => return vec![Arc::new(object)],
+        }
+        Vec::new()
+    }
+}
+
 async fn fill<K>(
     api: Api<Guarded<K>>,
     selection: watcher::Config,
@@ -161,6 +189,7 @@ async fn fill<K>(
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
     let mut events = std::pin::pin!(watcher(api, selection).default_backoff());
+    let mut changes = Changes::of(writer.as_reader());
     while let Some(event) = events.next().await {
         let event = match event {
             Ok(event) => event,
@@ -171,14 +200,8 @@ async fn fill<K>(
             }
         };
         let Some(event) = readable(event, &writer.as_reader(), &metrics, &trim) else { continue };
-        // A list that starts over is one change of the cache, at its end; what vanished meanwhile is part of it.
-        let before = if matches!(event, watcher::Event::InitDone) { writer.as_reader().state() } else { Vec::new() };
         writer.apply_watcher_event(&event);
-        match &event {
-            watcher::Event::Apply(object) | watcher::Event::Delete(object) => changed(object),
-            watcher::Event::InitDone => before.iter().chain(&writer.as_reader().state()).for_each(|object| changed(object)),
-            watcher::Event::Init | watcher::Event::InitApply(_) => {}
-        }
+        changes.after(event).iter().for_each(|object| changed(object));
     }
 }
 
@@ -293,6 +316,33 @@ mod tests {
         assert_eq!(names("y"), "");
         index.note(&map("a", "y"));
         assert!(index.entries().words.is_empty() && index.entries().by_word.is_empty(), "nothing is kept of what is gone");
+    }
+
+    /// Whoever is told of an object while the list is under way would look for it in a cache that does not have it yet.
+    #[test]
+    fn what_a_list_brings_and_what_it_leaves_out_is_told_at_its_end() {
+        let (store, mut writer) = reflector::store::<ConfigMap>();
+        let mut changes = Changes::of(store.clone());
+        let map = |name: &str| -> ConfigMap { serde_json::from_value(serde_json::json!({"metadata": {"name": name}})).unwrap() };
+        let index = Index::new(store, |map: &ConfigMap| Some(map.name_any()));
+        let mut hear = |event: watcher::Event<ConfigMap>| {
+            writer.apply_watcher_event(&event);
+            let told = changes.after(event);
+            told.iter().for_each(|object| index.note(object));
+            let mut names: Vec<String> = told.iter().map(|object| object.name_any()).collect();
+            names.sort();
+            (names.join(" "), index.of("a").len(), index.of("b").len())
+        };
+        use watcher::Event;
+        let told = |names: &str, a: usize, b: usize| (names.to_owned(), a, b);
+        assert_eq!(hear(Event::Init), told("", 0, 0));
+        assert_eq!(hear(Event::InitApply(map("a"))), told("", 0, 0));
+        assert_eq!(hear(Event::InitDone), told("a", 1, 0), "an object that was there before the process");
+        assert_eq!(hear(Event::Apply(map("b"))), told("b", 1, 1));
+        assert_eq!(hear(Event::Init), told("", 1, 1), "the watch was cut and lists again");
+        assert_eq!(hear(Event::InitApply(map("b"))), told("", 1, 1));
+        assert_eq!(hear(Event::InitDone), told("a b b", 0, 1), "a went while nobody watched");
+        assert_eq!(hear(Event::Delete(map("b"))), told("b", 0, 0));
     }
 
     /// Each of them waits with a waker of its own, as the slots of a controller do.

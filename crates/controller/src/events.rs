@@ -21,8 +21,10 @@ const NOTE_LIMIT: usize = 1024;
 
 /// How many events are published at once; those of one object go one after the other.
 const LANES: usize = 8;
-/// How many may wait in a lane before whoever has one more waits too.
+/// How many may wait in a lane; what comes then is logged only.
 const WAITING: usize = 1024;
+/// How long one may take, with everything the client tries again.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// How long the end of the process waits for events under way.
 const LAST: Duration = Duration::from_secs(5);
 
@@ -141,8 +143,16 @@ impl Events {
         let lane = hasher.finish().checked_rem(lanes).and_then(|lane| self.lanes.get(usize::try_from(lane).ok()?));
         match lane {
             None => send(&self.recorder, &event, regarding).await,
-            // A lane ends with the process only.
-            Some(lane) => drop(lane.send(Posted::Event(Box::new((event, regarding.clone())))).await),
+            // Nobody waits for events: an API server that takes none must not keep verdicts from being written.
+            Some(lane) => {
+                if lane.try_send(Posted::Event(Box::new((event, regarding.clone())))).is_err() {
+                    tracing::warn!(
+                        reason = note.reason,
+                        object = regarding.name,
+                        "too many events wait to be published; this one is dropped"
+                    );
+                }
+            }
         }
     }
 
@@ -153,8 +163,12 @@ impl Events {
 }
 
 async fn send(recorder: &Recorder, event: &Event, regarding: &ObjectReference) {
-    if let Err(error) = recorder.publish(event, regarding).await {
-        tracing::warn!(reason = event.reason, object = regarding.name, error = crate::error::chain(&error), "cannot publish an event");
+    match tokio::time::timeout(PATIENCE, recorder.publish(event, regarding)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            tracing::warn!(reason = event.reason, object = regarding.name, error = crate::error::chain(&error), "cannot publish an event");
+        }
+        Err(_) => tracing::warn!(reason = event.reason, object = regarding.name, "an event was not taken in time, and is given up"),
     }
 }
 

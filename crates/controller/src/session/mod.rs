@@ -54,7 +54,8 @@ use self::{
 };
 pub(crate) use self::{history::history_of, proof::record};
 use crate::{
-    Context, Error, Part, Shutdown, cache,
+    Context, Error, Part, Shutdown,
+    cache::{self, Changes},
     metrics::{Reconciled, standing::Standing},
     shared::Shared,
 };
@@ -95,12 +96,15 @@ pub(crate) async fn run(context: Arc<Context>, shared: Arc<Shared>, shutdown: Sh
             session.0.iter_mut().filter_map(|session| session.status.as_mut()).for_each(kept::unpack);
         })
         .reflect(sessions_writer)
-        .touched_objects()
-        .inspect_ok({
-            let shared = shared.clone();
-            move |session| shared.sessions_of.note(session)
+        .map_ok({
+            let (shared, mut changes) = (shared.clone(), Changes::of(sessions.clone()));
+            move |event| {
+                let changed = changes.after(event);
+                changed.iter().for_each(|session| shared.sessions_of.note(session));
+                stream::iter(changed.into_iter().map(|session| Ok(ReconcileRequest::from(ObjectRef::from_obj(&*session)))))
+            }
         })
-        .map_ok(|session| ReconcileRequest::from(ObjectRef::from_obj(&session)));
+        .try_flatten();
     let woken = stream::select(nudged, answers).map(|session| Ok(ReconcileRequest::from(session)));
 
     let queue = stream::select(sessions_watch.boxed(), woken.boxed());

@@ -191,7 +191,7 @@ fn appbinding(name: &str, service: &str) -> Value {
 #[test]
 #[ignore = "long: what else a database may answer; green, red and no answer are in every run"]
 fn everything_a_database_may_answer() {
-    let fixture = world("answers", &["bound", "kubedb", "missing", "schema", "down", "host", "full", "nosecret"]);
+    let fixture = world("answers", &["bound", "kubedb", "missing", "schema", "down", "host", "taken", "nosecret"]);
     appbindings(&fixture);
     let away = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "away"}, "spec": {"selector": {"app": "away"}, "ports": [{"port": 5432}]}});
     fixture.apply_all(&[appbinding("scratch", "scratch"), appbinding("source", "live"), away]);
@@ -206,7 +206,7 @@ fn everything_a_database_may_answer() {
             "--",
             "sh",
             "-c",
-            "PGPASSWORD=$(cat /auth/password) psql -h 127.0.0.1 -U postgres full -c 'CREATE TABLE mine (n int)'",
+            "PGPASSWORD=$(cat /auth/password) psql -h 127.0.0.1 -U postgres taken -c 'CREATE TABLE mine (n int)'",
         ])
         .unwrap();
     let secret = |name: &str| json!({"secretName": name, "waitTimeout": 5});
@@ -217,7 +217,7 @@ fn everything_a_database_may_answer() {
         Case::new("schema", json!([{"schema": "primary", "table": "employee"}])),
         Case::new("down", employees()).params(secret("postgres-auth")).verifier(json!({"restoreOption": {"target": {"name": "away"}}})),
         Case::new("host", employees()).verifier(json!({"restoreOption": {"target": {"name": "nowhere"}}})),
-        Case::new("full", employees()),
+        Case::new("taken", employees()),
         Case::new("nosecret", employees()).params(secret("no-such-secret")),
         Case::new("source", employees()).target(binding("source")),
         Case::new("live", employees()).verifier(json!({"restoreOption": {"target": {"name": "live"}}})),
@@ -233,7 +233,7 @@ fn everything_a_database_may_answer() {
         ("schema", "VerificationFailed", Some("ObjectMissing")),
         ("down", "Inconclusive", Some("EngineUnavailable")),
         ("host", "Inconclusive", Some("TargetNotFound")),
-        ("full", "Inconclusive", Some("TargetNotEmpty")),
+        ("taken", "Inconclusive", Some("TargetNotEmpty")),
         ("nosecret", "Inconclusive", Some("SecretMissing")),
         ("source", "Inconclusive", Some("TargetIsSource")),
         ("engine", "Inconclusive", Some("EngineNotSupported")),

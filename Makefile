@@ -19,6 +19,9 @@ unexport KUBECONFIG
 ifeq ($(CLUSTER),external)
   export IMAGE
   export BACKPROOF_RESTIC_IMAGE := $(RESTIC_IMAGE)
+  # PostgreSQL's client beside the executor, and the server of the samples; without the latter the demo leaves databases out.
+  export POSTGRES_IMAGE
+  export BACKPROOF_POSTGRES_SERVER_IMAGE := $(POSTGRES_SERVER_IMAGE)
   # Its owner starts it.
   CLUSTER_UP :=
 else
@@ -56,6 +59,8 @@ plugin-path:
 image: ## Pack the images as OCI archives, without a container engine
 	@hack/image.sh core
 	@hack/image.sh restic
+	@hack/image.sh postgres
+	@hack/image.sh server
 
 .PHONY: cluster-up
 cluster-up: setup ## Start the local cluster (root); nothing to do if it is up

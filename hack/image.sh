@@ -2,6 +2,8 @@
 # Makes OCI archives without a container engine, and prints the path of each.
 #   image.sh core     localhost/backproof/backproof:dev   the three static binaries, no shell
 #   image.sh restic   localhost/backproof/restic:dev      busybox and Debian's restic, for demo and tests
+#   image.sh postgres localhost/backproof/postgres:dev    the executor and Debian's psql: what restores into PostgreSQL
+#   image.sh server   localhost/backproof/postgres-server:dev   Debian's PostgreSQL, restic and busybox, for demo and tests
 #   image.sh pause    localhost/backproof/pause:dev       what holds a pod's namespaces
 #   image.sh coredns  localhost/backproof/coredns:dev     the cluster's DNS
 # The same inputs give the same bytes: entries sorted, times and owners fixed, and gzip told to note neither name nor time.
@@ -9,6 +11,7 @@
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 CERTIFICATES=/etc/ssl/certs/ca-certificates.crt
+POSTGRES=/usr/lib/postgresql/15
 PROGRAMS=(backproof-controller backproof-webhook backproof-executor)
 
 # pack DIRECTORY: the directory as a tar stream that does not tell who made it or when.
@@ -73,17 +76,43 @@ fill_core() {
 }
 
 fill_restic() {
-  local applet library
+  local applet
   base "$1"
   install -m 755 /usr/bin/busybox "$1/bin/busybox"
   while read -r applet; do
     [[ $applet == busybox ]] || ln -sf busybox "$1/bin/$applet"
   done < <(/usr/bin/busybox --list)
   install -m 755 /usr/bin/restic "$1/bin/restic"
-  # Whatever Debian links restic against, at the places its loader looks.
+  libraries "$1" /usr/bin/restic
+}
+
+# libraries ROOT PROGRAM...: whatever Debian links the programs against, at the places its loader looks.
+libraries() {
+  local root=$1 library
+  shift
   while read -r library; do
-    install -D -m 755 "$library" "$1$library"
-  done < <(ldd /usr/bin/restic 2>/dev/null | grep -o '/[^ ]*' || true)
+    [[ -e $root$library ]] || install -D -m 755 "$library" "$root$library"
+  done < <(ldd "$@" 2>/dev/null | grep -o '/[^ ]*' | grep -v ':$' | sort -u || true)
+}
+
+fill_postgres() {
+  base "$1"
+  strip --strip-all -o "$1/bin/backproof-executor" "$CARGO_TARGET_DIR/x86_64-unknown-linux-musl/release/backproof-executor"
+  chmod 755 "$1/bin/backproof-executor"
+  install -m 755 "$POSTGRES/bin/psql" "$1/bin/psql"
+  libraries "$1" "$POSTGRES/bin/psql"
+}
+
+# The server refuses to run as nobody it knows no name of, and looks for its files where Debian has them.
+fill_postgres-server() {
+  fill_restic "$1"
+  mkdir -p "$1$POSTGRES" "$1/usr/share/postgresql"
+  cp -r "$POSTGRES/bin" "$POSTGRES/lib" "$1$POSTGRES/"
+  # Its compiler of queries is four times the rest, and serves no sample.
+  rm -rf "$1$POSTGRES"/lib/bitcode "$1$POSTGRES"/lib/llvmjit*
+  cp -r "/usr/share/postgresql/$(basename "$POSTGRES")" "$1/usr/share/postgresql/"
+  chmod -R u=rwX,go=rX "$1/usr"
+  libraries "$1" "$POSTGRES"/bin/* "$1$POSTGRES"/lib/*.so
 }
 
 fill_pause() { install -D -m 755 "$BIN/pause" "$1/bin/pause"; }
@@ -131,6 +160,18 @@ restic() {
   make_image restic 65534:65534 '[]' '["PATH=/bin","HOME=/tmp"]' /usr/bin/busybox /usr/bin/restic "$CERTIFICATES"
 }
 
+postgres() {
+  needs "$CERTIFICATES" "$POSTGRES/bin/psql"
+  make_image postgres 65534:65534 '[]' '["PATH=/bin"]' \
+    "$CARGO_TARGET_DIR/x86_64-unknown-linux-musl/release/backproof-executor" "$POSTGRES/bin/psql" "$CERTIFICATES"
+}
+
+server() {
+  needs "$CERTIFICATES" /usr/bin/busybox /usr/bin/restic "$POSTGRES/bin/postgres"
+  make_image postgres-server 65534:65534 '[]' "[\"PATH=$POSTGRES/bin:/bin\",\"HOME=/tmp\"]" \
+    /usr/bin/busybox /usr/bin/restic "$POSTGRES/bin" "$CERTIFICATES"
+}
+
 pause() {
   make_image pause 65534:65534 '["/bin/pause"]' '[]' "$BIN/pause"
 }
@@ -146,10 +187,13 @@ case ${1:-} in
     (cd "$HACK/.." && step "building the workspace" cargo build --locked --release --workspace)
     locked "$IMAGES/core.lock" core
     ;;
+  # The executor in it is what `core` built.
+  postgres) locked "$IMAGES/postgres.lock" postgres ;;
+  server) locked "$IMAGES/postgres-server.lock" server ;;
   restic) locked "$IMAGES/restic.lock" restic ;;
   pause | coredns)
     "$HACK/tools.sh"
     locked "$IMAGES/$1.lock" "$1"
     ;;
-  *) die "usage: image.sh core|restic|pause|coredns" ;;
+  *) die "usage: image.sh core|postgres|server|restic|pause|coredns" ;;
 esac

@@ -32,7 +32,9 @@ digest=
 if [[ $BACKPROOF_CLUSTER == local ]]; then
   core=$("$HACK/image.sh" core)
   restic=$("$HACK/image.sh" restic)
-  "$HACK/cluster.sh" load "$core" "$restic"
+  postgres=$("$HACK/image.sh" postgres)
+  server=$("$HACK/image.sh" server)
+  "$HACK/cluster.sh" load "$core" "$restic" "$postgres" "$server"
   digest=$(cut -d ' ' -f 2 "$core.id")
 else
   image=${IMAGE:-}
@@ -40,6 +42,12 @@ else
 fi
 values=$(image_values "$image")
 mapfile -t values <<<"$values"
+# The engine's image lies beside the core's, unless somebody says where.
+if [[ $BACKPROOF_CLUSTER == local ]]; then
+  values+=(--set engines.postgres.tag=dev)
+elif [[ -n ${POSTGRES_IMAGE:-} ]]; then
+  values+=(--set "engines.postgres.repository=${POSTGRES_IMAGE%:*}" --set "engines.postgres.tag=${POSTGRES_IMAGE##*:}")
+fi
 
 # The tag stays the same when the image changes, so Kubernetes sees no reason for new pods: the namespace remembers
 # what they were made from.

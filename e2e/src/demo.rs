@@ -6,16 +6,16 @@ use anyhow::{Result, bail};
 use backproof_e2e::{Kubectl, samples, wait};
 use serde_json::Value;
 
-use crate::story::Story;
+use crate::{demo_postgres, story::Story};
 
 /// Ceiling of any single wait; the bars are far below.
-const LIMIT: Duration = Duration::from_secs(300);
+pub(crate) const LIMIT: Duration = Duration::from_secs(300);
 /// Seconds from creation to a green verdict on a warm cluster.
 const GREEN_BAR: u64 = 60;
 /// Seconds from creation to a red or inconclusive verdict.
 const RED_BAR: u64 = 90;
 
-const SESSIONS: &str = "backupverificationsession.core.kubestash.com";
+pub(crate) const SESSIONS: &str = "backupverificationsession.core.kubestash.com";
 const SNAPSHOTS: &str = "snapshots.storage.kubestash.com";
 
 /// Runs the demo in a namespace of its own; an error when a verdict is not the expected one.
@@ -31,6 +31,11 @@ pub(crate) fn run(namespace: &str) -> Result<()> {
     red(&mut story, &kubectl, &copies.damaged)?;
     inconclusive(&mut story, &kubectl, &copies.gone)?;
     refused(&mut story, &kubectl)?;
+    if samples::has_postgres() {
+        demo_postgres::run(&mut story, &kubectl)?;
+    } else {
+        story.step("Databases are left out: POSTGRES_SERVER_IMAGE names no image that this cluster can pull");
+    }
 
     story.step("All sessions");
     story.show(&kubectl, &["get", SESSIONS, "-o", "wide"])?;
@@ -171,7 +176,7 @@ fn ended(story: &Story, kubectl: &Kubectl, session: &str) -> Result<Value> {
     })
 }
 
-fn job_succeeds(story: &Story, kubectl: &Kubectl, name: &str) -> Result<()> {
+pub(crate) fn job_succeeds(story: &Story, kubectl: &Kubectl, name: &str) -> Result<()> {
     let start = Instant::now();
     wait::until(&format!("Job {name}"), LIMIT, story.progress(), || {
         let job = kubectl.get("job", name)?;
@@ -185,7 +190,7 @@ fn job_succeeds(story: &Story, kubectl: &Kubectl, name: &str) -> Result<()> {
 }
 
 /// Whole seconds from the session's creation to its verdict, by the cluster's clock.
-fn ended_after(session: &Value) -> u64 {
+pub(crate) fn ended_after(session: &Value) -> u64 {
     let time = |pointer: &str| text(session, pointer).parse::<jiff::Timestamp>().ok();
     match (time("/metadata/creationTimestamp"), time("/status/completionTime")) {
         (Some(created), Some(completed)) => u64::try_from(completed.as_second() - created.as_second()).unwrap_or(0),
@@ -193,6 +198,6 @@ fn ended_after(session: &Value) -> u64 {
     }
 }
 
-fn text(object: &Value, pointer: &str) -> String {
+pub(crate) fn text(object: &Value, pointer: &str) -> String {
     object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
 }

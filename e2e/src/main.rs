@@ -1,6 +1,7 @@
 //! `backproof-e2e demo`: the main job end to end on a cluster, told on the terminal.
 
 mod demo;
+mod demo_postgres;
 mod story;
 
 use anyhow::Result;

@@ -1,11 +1,14 @@
-//! The manifests of `docs/samples/demo`, as the README tells users to apply them, and small changes tests make to them.
+//! The manifests of `docs/samples`, as the README and docs/verify tell users to apply them, and small changes tests make to them.
 
-/// One manifest by file name, with images replaced where `BACKPROOF_RESTIC_IMAGE` names another one.
+/// One manifest by file name, with images replaced where `BACKPROOF_RESTIC_IMAGE` or `BACKPROOF_POSTGRES_SERVER_IMAGE` name others.
 macro_rules! sample {
     ($name:ident, $file:literal) => {
-        #[doc = concat!("`docs/samples/demo/", $file, "`")]
+        sample!($name, "demo", $file);
+    };
+    ($name:ident, $folder:literal, $file:literal) => {
+        #[doc = concat!("`docs/samples/", $folder, "/", $file, "`")]
         pub fn $name() -> String {
-            with_image(include_str!(concat!("../../docs/samples/demo/", $file)))
+            with_image(include_str!(concat!("../../docs/samples/", $folder, "/", $file)))
         }
     };
 }
@@ -19,15 +22,37 @@ sample!(session_gone, "session-gone.yaml");
 sample!(refused_invoker, "refused-invoker.yaml");
 sample!(refused_snapshot, "refused-snapshot.yaml");
 sample!(compare, "compare.yaml");
+sample!(postgres_servers, "postgres", "1-servers.yaml");
+sample!(postgres_backup, "postgres", "2-backup.yaml");
+sample!(postgres_verify, "postgres", "3-verify.yaml");
 
-/// The image of the sample Jobs as written in the samples.
-const RESTIC_IMAGE: &str = "localhost/backproof/restic:dev";
+/// The images of the samples as written there, and the variables that name others.
+const IMAGES: [(&str, &str); 2] = [
+    ("localhost/backproof/restic:dev", "BACKPROOF_RESTIC_IMAGE"),
+    ("localhost/backproof/postgres-server:dev", "BACKPROOF_POSTGRES_SERVER_IMAGE"),
+];
 
 fn with_image(manifest: &str) -> String {
-    match std::env::var("BACKPROOF_RESTIC_IMAGE") {
-        Ok(image) if !image.is_empty() => manifest.replace(RESTIC_IMAGE, &image),
-        _ => manifest.to_owned(),
-    }
+    IMAGES.iter().fold(manifest.to_owned(), |manifest, (written, variable)| match std::env::var(variable) {
+        Ok(image) if !image.is_empty() => manifest.replace(written, &image),
+        _ => manifest,
+    })
+}
+
+/// Whether the samples' PostgreSQL servers can run here: on the local cluster, or where an image is named.
+pub fn has_postgres() -> bool {
+    let set = |variable: &str| std::env::var(variable).ok().filter(|value| !value.is_empty());
+    set("BACKPROOF_CLUSTER").is_none_or(|cluster| cluster == "local") || set(IMAGES[1].1).is_some()
+}
+
+/// The backup of the database once more, by a Job of this name, after this statement.
+pub fn postgres_backup_after(job: &str, statement: &str) -> String {
+    let manifest = postgres_backup().replace("metadata: {name: shop-backup}\nspec:", &format!("metadata: {{name: {job}}}\nspec:"));
+    let lines = manifest.lines().map(|line| match line.find("CREATE TABLE") {
+        Some(at) => format!("{}{statement}\n", &line[..at]),
+        None => format!("{line}\n"),
+    });
+    lines.collect()
 }
 
 /// The backup with little data, for tests that care about the course of things and not about volume.

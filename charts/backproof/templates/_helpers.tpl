@@ -7,6 +7,15 @@
 {{- end -}}
 {{- end -}}
 
+{{/* The image of an engine; call with a dict of root and engine, the engine's values. */}}
+{{- define "backproof.engineImage" -}}
+{{- if .engine.digest -}}
+{{ .engine.repository }}@{{ .engine.digest }}
+{{- else -}}
+{{ .engine.repository }}:{{ .engine.tag | default .root.Chart.AppVersion }}
+{{- end -}}
+{{- end -}}
+
 {{/* Labels of every object the chart makes. */}}
 {{- define "backproof.labels" -}}
 app.kubernetes.io/name: backproof

@@ -5,8 +5,16 @@
 pub const ENCRYPTION_DIR: &str = "BACKPROOF_ENCRYPTION_DIR";
 /// Directory in which the Secret with the storage's credentials is mounted.
 pub const STORAGE_DIR: &str = "BACKPROOF_STORAGE_DIR";
-/// Directory in which the Secret with a database server's password (key `password`) is mounted.
+/// Directory in which the Secret of a database server is mounted: files `password` and `username`, and `ca.crt` for TLS.
 pub const CONNECTION_DIR: &str = "BACKPROOF_CONNECTION_DIR";
+/// Authorities (PEM) that a database server's certificate must come from.
+pub const CONNECTION_CA: &str = "BACKPROOF_CONNECTION_CA";
+/// What is asked of a restored database, as JSON: what stands below `spec.query` of a BackupVerifier.
+pub const QUERY: &str = "BACKPROOF_QUERY";
+/// The restic snapshot that was restored into the database that is asked.
+pub const RESTIC_SNAPSHOT: &str = "BACKPROOF_RESTIC_SNAPSHOT";
+/// UID of the session a Job belongs to: also the name of the run in the marker of a database.
+pub const SESSION_UID: &str = "BACKPROOF_SESSION_UID";
 /// Where a part of a run lands in a target that it shares with the others: a directory below the target's root, or nothing for that
 /// root. Whoever is told this wipes nothing that an earlier part of the same session restored.
 pub const LANDING_DIRECTORY: &str = "BACKPROOF_LANDING_DIRECTORY";

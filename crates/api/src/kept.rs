@@ -41,7 +41,7 @@ impl Kept for BackupVerificationSessionStatus {
 
 impl Kept for RestoreSessionStatus {
     const OURS: &'static [&'static str] =
-        &["verdict", "cause", "message", "evidence", "jobs", "wipe", "observedGeneration", "startTime", "completionTime"];
+        &["verdict", "cause", "message", "evidence", "jobs", "verification", "wipe", "observedGeneration", "startTime", "completionTime"];
     fn conditions(&self) -> &[Condition] {
         &self.conditions
     }

@@ -139,6 +139,9 @@ pub const RIGHTS: &[Right] = &[
     right(Controller, "", &["persistentvolumeclaims"], WATCH, "restore: target and source claims, their volumes"),
     right(Controller, "", &["persistentvolumes"], WATCH, "session: the volume behind a claim"),
     right(Controller, "", &["namespaces"], &["get"], "session: a namespace that is ending; usage policies"),
+    right(Controller, "appcatalog.appscode.com", &["appbindings"], &["get"], "session and restore: the database that is restored into"),
+    right(Controller, "", &["services"], &["get"], "session and restore: the Service of a database"),
+    right(Controller, "discovery.k8s.io", &["endpointslices"], &["list"], "session: which servers two Services lead to"),
     right(Controller, "apps", &["statefulsets", "deployments", "daemonsets"], &["get"], "restore: claims of the source workload"),
     right(
         Controller,

@@ -112,9 +112,24 @@ pub struct PinnedVerifier {
     pub function: PinnedObject,
     /// The restore task.
     pub task: String,
+    /// What is asked of the restored database, where the type is Query.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub query: Option<PinnedQuery>,
     /// That the Function is not Backproof's: it tells by itself what came of the restore.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub foreign: Option<PinnedForeign>,
+}
+
+/// What is pinned of a verifier's query: who asks, whom, and how many answers a proof needs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PinnedQuery {
+    /// The Function that runs the checks.
+    pub function: PinnedObject,
+    /// Which engine is asked: a key of `spec.query`.
+    pub engine: String,
+    /// How many checks there are; each must be answered, and hold.
+    pub checks: u64,
 }
 
 /// What is pinned of a Function that is not Backproof's.
@@ -139,13 +154,43 @@ pub struct PinnedTarget {
     /// UID of the PersistentVolume behind it, where it has one.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub volume_uid: String,
+    /// The database, where the target is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub database: Option<PinnedDatabase>,
 }
+
+/// A database to restore into, as the target's object described it. The password is in the Secret, and nowhere else.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PinnedDatabase {
+    /// Which engine: a key of `spec.query`.
+    pub engine: String,
+    /// Where the server answers.
+    pub host: String,
+    /// At which port.
+    pub port: u16,
+    /// Which of its databases is restored into.
+    pub name: String,
+    /// Secret in the target's namespace with user and password.
+    pub secret: String,
+    /// Key of the user's name in it.
+    pub user_key: String,
+    /// Key of the password in it.
+    pub password_key: String,
+    /// SHA-256 of the authorities that the server's certificate must come from; empty where the object gives none.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub authorities: String,
+}
+
+/// [`PinnedJob::component`] of the verifier's Job. No component is called so: tasks choose those that begin with dump, pod,
+/// physical or manifest.
+pub const VERIFIER_JOB: &str = "verifier";
 
 /// A Job that touches a target, recorded before it is started.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PinnedJob {
-    /// Component it restores.
+    /// Component it restores; `verifier` for the one that asks what was restored.
     pub component: String,
     /// Its namespace, name and UID.
     pub object: PinnedObject,
@@ -191,6 +236,12 @@ pub struct Evidence {
     /// The checks, with what was expected and what came.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub checks: Vec<Check>,
+    /// How many checks there were; the list above may be shorter, and lacks then such as hold.
+    #[serde(skip_serializing_if = "is_none_of_them")]
+    pub checks_total: u64,
+    /// The database that was restored into and asked, and the run whose data it holds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub database: Option<crate::report::DatabaseFacts>,
     /// What was found beside the verdict, shortened.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<crate::report::Finding>,
@@ -299,6 +350,10 @@ pub fn spec_hash<T: Serialize>(spec: &T) -> String {
 }
 
 fn is_zero(number: &i64) -> bool {
+    *number == 0
+}
+
+fn is_none_of_them(number: &u64) -> bool {
     *number == 0
 }
 

@@ -11,6 +11,7 @@ mod cache;
 pub mod clock;
 pub mod config;
 pub mod context;
+mod database;
 pub mod error;
 pub mod events;
 #[cfg(test)]

@@ -225,7 +225,9 @@ impl Shared {
         let (addons, functions) = (Feed::open(all, |_| {}), Feed::open(all, |_| {}));
         let (claims, volumes) = (Feed::open(all, trim_claim), Feed::open(all, trim_volume));
         let restores = Feed::open(all, unpack);
-        let ours = watcher::Config::default().labels(&format!("{}={}", labels::COMPONENT, labels::COMPONENT_RESTORE));
+        // Triggers carry the verifier's component as well, but belong to no session.
+        let parts = [labels::COMPONENT_RESTORE, labels::COMPONENT_VERIFIER].join(", ");
+        let ours = watcher::Config::default().labels(&format!("{} in ({parts}),{}", labels::COMPONENT, labels::SESSION_UID));
         let (jobs, pods) = (Feed::open_some(all, ours.clone(), |_| {}), Feed::open_some(all, ours, |_| {}));
         let (jobs_of, pods_of) = (jobs.indexed(of_session), pods.indexed(of_session));
         let (sessions, sessions_writer) = reflector::store();

@@ -18,6 +18,7 @@ mod hold;
 mod host;
 mod inconclusive;
 mod life;
+mod query;
 mod red;
 mod refusals;
 mod samples;

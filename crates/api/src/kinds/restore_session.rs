@@ -120,6 +120,8 @@ wire! {
         pub evidence: Option<Evidence>,
         /// The Jobs of this restore, recorded before they are started. Backproof's.
         pub jobs: Vec<PinnedJob>,
+        /// What came of asking the restored database, where the verifier's type is Query. Backproof's.
+        pub verification: Option<ComponentRestoreStatus>,
         /// The wiping of the target, where the verifier sets `cleanup: Always`. Backproof's.
         pub wipe: Option<TargetWipe>,
         /// Generation of the restore this status is about. Backproof's.

@@ -7,7 +7,7 @@ use crate::{BackupStorage, shared::TypedObjectReference};
 ///
 /// In doubt they are the same: a group that one side leaves out matches any, versions in a group are ignored, and kinds are
 /// compared without case, in the singular and by their long name. Two references of different kinds may still mean the same data (a workload and its claim); that
-/// takes look-ups, see [`workload_of`] and [`claim_of_workload`].
+/// takes look-ups, see [`workload_of`] and [`claim_of_workload`]. A database that KubeDB runs and the AppBinding of its name are one.
 pub fn target_is_source(
     target: &TypedObjectReference,
     target_namespace: &str,
@@ -15,10 +15,27 @@ pub fn target_is_source(
     source_namespace: &str,
 ) -> bool {
     let (ours, theirs) = (group_of(target), group_of(source));
-    (ours == theirs || ours.is_empty() || theirs.is_empty())
-        && kind_of(target) == kind_of(source)
+    let same_kind = (ours == theirs || ours.is_empty() || theirs.is_empty()) && kind_of(target) == kind_of(source);
+    (same_kind || (is_database(target) && is_database(source)))
         && target.name == source.name
         && target.namespace_or(target_namespace) == source.namespace_or(source_namespace)
+}
+
+/// Whether a reference means a database by its AppBinding: itself, or the object that KubeDB makes one of the same name for.
+fn is_database(reference: &TypedObjectReference) -> bool {
+    match group_of(reference).as_str() {
+        "kubedb.com" => true,
+        "appcatalog.appscode.com" => kind_of(reference) == "appbinding",
+        _ => false,
+    }
+}
+
+/// Whether this version restores into such an object.
+pub(super) fn is_supported(target: &TypedObjectReference) -> bool {
+    match (group_of(target).as_str(), target.kind.as_str()) {
+        ("", "PersistentVolumeClaim" | "Service") | ("appcatalog.appscode.com", "AppBinding") | ("kubedb.com", "Postgres") => true,
+        _ => false,
+    }
 }
 
 /// The group alone; the core group is empty, however it is written.
@@ -38,8 +55,8 @@ fn kind_of(reference: &TypedObjectReference) -> String {
     }
 }
 
-/// Kinds of the core group, none of which holds data of its own except claims.
-const CORE: [&str; 16] = [
+/// Kinds of the core group that hold no data of their own. Claims do, and a Service may lead to a database.
+const CORE: [&str; 15] = [
     "Binding",
     "ConfigMap",
     "Endpoints",
@@ -53,7 +70,6 @@ const CORE: [&str; 16] = [
     "ReplicationController",
     "ResourceQuota",
     "Secret",
-    "Service",
     "ServiceAccount",
     "ComponentStatus",
 ];

@@ -5,7 +5,7 @@ use super::{
     query::check_query,
     rules::verifier as rules,
     session::named,
-    target::holds_data,
+    target::{holds_data, is_supported},
     target_is_source,
     volumes::{check_job_volumes, check_volumes},
 };
@@ -180,12 +180,12 @@ fn check_target(option: &RestoreOption, findings: &mut Findings) {
             None => "name a PersistentVolumeClaim, a workload or a database".to_owned(),
         };
         findings.refuse(rules::TARGET_KIND, at, why, remedy);
-    } else if reference.kind != "PersistentVolumeClaim" {
+    } else if !is_supported(reference) {
         findings.warn(
             rules::TARGET_SUPPORTED,
             at,
             format!("{} is not restored into by this version", reference.kind),
-            "name a PersistentVolumeClaim, or sessions end Inconclusive TargetNotSupported",
+            "name a PersistentVolumeClaim, or a PostgreSQL database by its AppBinding or Service, or sessions end Inconclusive TargetNotSupported",
         );
     }
 }

@@ -3,6 +3,7 @@
 
 use std::{fmt, str::FromStr};
 
+use backproof_api::run::VERIFIER_JOB;
 use backproof_testing::memory::{By, Key, Object, Propagation};
 use serde_json::{Value, json};
 
@@ -221,11 +222,23 @@ fn finish(world: &mut World, name: &str) {
     status(world, "Job", name, &json!({"conditions": [condition], "active": 0}));
 }
 
+/// Whether a pod gets into a database.
+pub(super) fn uses_database(pod: &Object) -> bool {
+    let volumes = pod.at("/spec/volumes").as_array().map(Vec::as_slice).unwrap_or_default();
+    volumes.iter().any(|volume| volume["name"] == "backproof-connection")
+}
+
 fn end(world: &mut World, name: &str, how: End) {
     let pod = world.store.get(&key("Pod", name)).unwrap().clone();
     let did = Did::of_pod(&pod);
     let wipes = did.component.is_empty();
-    let (phase, code, reason, message) = if wipes { ends::of_wipe(how, &did) } else { ends::of_restore(how, &did) };
+    let into_database = uses_database(&pod);
+    let (phase, code, reason, message) = match did.component.as_str() {
+        "" => ends::of_wipe(how, &did),
+        VERIFIER_JOB => ends::of_verification(how, &did),
+        _ if into_database => ends::of_dump(how, &did),
+        _ => ends::of_restore(how, &did),
+    };
     terminated(world, name, phase, code, reason, &message);
     if how == End::Evicted {
         status(world, "Pod", name, &json!({"reason": "Evicted", "message": "The node was low on resource: memory."}));

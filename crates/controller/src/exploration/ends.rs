@@ -103,6 +103,40 @@ pub(super) fn of_restore(how: End, did: &Did) -> Remains {
     }
 }
 
+/// What a restore into a database leaves.
+pub(super) fn of_dump(how: End, did: &Did) -> Remains {
+    let (phase, code, reason, message) = of_restore(how, did);
+    let objects = if how == End::Half { 0 } else { 3 };
+    (
+        phase,
+        code,
+        reason,
+        with(&message, "database", json!({"engine": "postgres", "database": "shop", "run": did.session, "objects": objects})),
+    )
+}
+
+/// What the Job leaves that asks a database.
+pub(super) fn of_verification(how: End, did: &Did) -> Remains {
+    let (phase, code, reason, message) = of_restore(how, did);
+    let message = message.replace("PackDamaged", "CountMismatch");
+    let asked = with(&message, "database", json!({"engine": "postgres", "run": did.session}));
+    // Who answered half of it says so.
+    let holds = if how == End::Half { Value::Null } else { true.into() };
+    let check = json!([{"at": "spec.query.postgres[0]", "object": "table", "expected": "3", "actual": "3", "holds": holds}]);
+    (phase, code, reason, with(&with(&asked, "checks", check), "checksTotal", 1.into()))
+}
+
+/// A report with one more field, if it is one.
+fn with(message: &str, field: &str, value: Value) -> String {
+    match serde_json::from_str::<Value>(message) {
+        Ok(mut report) => {
+            report[field] = value;
+            report.to_string()
+        }
+        Err(_) => message.to_owned(),
+    }
+}
+
 /// What it really did.
 pub(super) fn restored(how: End) -> Deeds {
     match how {

@@ -2,11 +2,12 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use backproof_api::{BackupVerificationSession, labels};
+use backproof_api::{BackupVerificationSession, labels, run::VERIFIER_JOB};
 use backproof_testing::memory::{By, Change, Key, Object, Store};
 use serde_json::Value;
 
 use super::{
+    cluster::uses_database,
     truth::{Deeds, Truth},
     world::World,
 };
@@ -180,6 +181,16 @@ fn green(truth: &Truth, session: &Object, name: &str, broken: &mut Vec<String>) 
         }
         ids.extend(own.into_iter().map(str::to_owned));
     }
+    if run["verifier"]["query"].is_object() {
+        for id in &ids {
+            if !truth.holds(session.uid(), VERIFIER_JOB, id, Deeds::Proven) {
+                broken.push(format!("session {name} is green, and nobody asked what restic snapshot {id} became"));
+            }
+        }
+        if session.at("/status/evidence/checksTotal") != &run["verifier"]["query"]["checks"] {
+            broken.push(format!("session {name} is green, and not every check was answered: {}", session.at("/status/evidence")));
+        }
+    }
     ids.sort_unstable();
     let uid = run["snapshot"]["uid"].as_str().unwrap_or_default().to_owned();
     if ids.is_empty() || !truth.snapshots.contains(&(uid.clone(), ids.clone())) {
@@ -262,6 +273,9 @@ fn job_changed(truth: &mut Truth, change: &Change, broken: &mut Vec<String>) {
         (true, false) => broken.push(format!("Job {name} wipes the target of a session that has not ended")),
         (false, false) | (true, true) => {}
     }
+    if component == VERIFIER_JOB && !truth.restored(&session) {
+        broken.push(format!("Job {name} asks what was not restored"));
+    }
     let jobs = truth.started.entry((session.clone(), component.clone())).or_default();
     jobs.insert(uid);
     if jobs.len() > 1 {
@@ -323,7 +337,7 @@ pub(super) fn of_state(world: &World) -> Vec<String> {
         let volumes = pod.at("/spec/volumes").as_array().map(Vec::as_slice).unwrap_or_default();
         let mounts = volumes.iter().any(|volume| volume["persistentVolumeClaim"]["claimName"] == "scratch");
         let gone = matches!(pod.text_at("/status/phase"), "Succeeded" | "Failed");
-        if mounts && !gone && pod.label("foreign") != "true" {
+        if (mounts || uses_database(pod)) && !gone && pod.label("foreign") != "true" {
             users.insert(pod.label(labels::SESSION_UID).to_owned());
         }
     }

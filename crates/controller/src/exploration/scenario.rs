@@ -30,6 +30,17 @@ pub(super) struct Scenario {
     repository: Known,
     /// Whether the caches of what sessions refer to are still empty.
     behind: bool,
+    /// What is restored into.
+    target: Target,
+}
+
+/// What is restored into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Target {
+    /// A claim.
+    Claim,
+    /// A database, which is asked afterwards.
+    Database,
 }
 
 /// What is known of a Repository.
@@ -50,10 +61,11 @@ const PLAIN: Scenario = Scenario {
     retries: 0,
     repository: Known::Nothing,
     behind: false,
+    target: Target::Claim,
 };
 
 /// Every world to start from.
-pub(super) const ALL: [Scenario; 8] = [
+pub(super) const ALL: [Scenario; 9] = [
     Scenario { retries: 1, ..PLAIN },
     Scenario { name: "two", sessions: &["one", "two"], ..PLAIN },
     Scenario { name: "parts", components: &["dump", "pod"], ..PLAIN },
@@ -61,6 +73,7 @@ pub(super) const ALL: [Scenario; 8] = [
     Scenario { name: "wipe", sessions: &["one", "two"], cleanup: "Always", ..PLAIN },
     Scenario { name: "held", sessions: &["one", "two"], repository: Known::HeldOff, ..PLAIN },
     Scenario { name: "retries", retries: 3, cleanup: "Always", ..PLAIN },
+    Scenario { name: "query", sessions: &["one", "two"], components: &["dump"], target: Target::Database, ..PLAIN },
     Scenario { name: "behind", components: &["dump", "pod"], behind: true, ..PLAIN },
 ];
 
@@ -90,16 +103,35 @@ impl Scenario {
         make(json!({"apiVersion": addons, "kind": "Function", "metadata": ours("backproof-pvc-restore", "pvc-restore"),
             "spec": {"image": "backproof", "command": ["/bin/backproof-executor"], "args": ["restore", "--repository=${repositoryURL}",
                 "--snapshot=${resticSnapshot}", "--target=${targetPath}", "--report=/dev/termination-log"]}}));
+        make(json!({"apiVersion": addons, "kind": "Addon", "metadata": ours("backproof-postgres-addon", "postgres-addon"),
+            "spec": {"restoreTasks": [{"name": "logical-backup-restore", "function": "backproof-postgres-restore", "driver": "Restic", "executor": "Job"}]}}));
+        make(json!({"apiVersion": addons, "kind": "Function", "metadata": ours("backproof-postgres-restore", "postgres-restore"),
+            "spec": {"image": "postgres", "command": ["/bin/backproof-executor"], "args": ["restore-dump", "--repository=${repositoryURL}",
+                "--snapshot=${resticSnapshot}", "--connection=${connection}", "--report=/dev/termination-log"]}}));
+        make(json!({"apiVersion": addons, "kind": "Function", "metadata": ours("backproof-kubedbverifier", "kubedbverifier"),
+            "spec": {"image": "backproof", "command": ["/bin/backproof-executor"], "args": ["verify", "--connection=${connection}"]}}));
+        make(json!({"apiVersion": "appcatalog.appscode.com/v1alpha1", "kind": "AppBinding", "metadata": meta("shop"),
+            "spec": {"type": "postgres", "secret": {"name": "auth"}, "clientConfig": {"service": {"name": "shop", "port": 5432}}}}));
         let place = make(json!({"apiVersion": storage, "kind": "BackupStorage", "metadata": meta("storage"),
             "spec": {"storage": {"provider": "local", "local": {"mountPath": "/m", "persistentVolumeClaim": {"claimName": "repository"}}}}}));
         let repository = make(json!({"apiVersion": storage, "kind": "Repository", "metadata": meta("repo"),
             "spec": {"storageRef": {"name": "storage"}, "encryptionSecret": {"name": "password"}, "path": "/x"}}));
+        let (kind, function, query, addon, target) = match self.target {
+            Target::Claim => ("RestoreOnly", "", Value::Null, "pvc-addon", json!({"kind": "PersistentVolumeClaim", "name": "scratch"})),
+            Target::Database => (
+                "Query",
+                "kubedbverifier",
+                json!({"postgres": [{"database": "shop", "table": "employee", "rowCount": 3}]}),
+                "postgres-addon",
+                json!({"apiGroup": "appcatalog.appscode.com", "kind": "AppBinding", "name": "shop"}),
+            ),
+        };
         make(json!({"apiVersion": core, "kind": "BackupVerifier", "metadata": meta("verifier"),
-            "spec": {"type": "RestoreOnly", "timeout": "1h", "retryConfig": {"maxRetry": self.retries, "delay": "1m"}, "sessionHistoryLimit": 3,
+            "spec": {"type": kind, "function": function, "query": query, "timeout": "1h", "retryConfig": {"maxRetry": self.retries, "delay": "1m"}, "sessionHistoryLimit": 3,
                 "cleanup": self.cleanup,
                 "scheduler": {"schedule": "* * * * *", "concurrencyPolicy": self.policy, "jobTemplate": {}},
-                "restoreOption": {"target": {"kind": "PersistentVolumeClaim", "name": "scratch"},
-                    "addonInfo": {"name": "pvc-addon", "tasks": [{"name": "logical-backup-restore"}]}}}}));
+                "restoreOption": {"target": target,
+                    "addonInfo": {"name": addon, "tasks": [{"name": "logical-backup-restore"}]}}}}));
         make(json!({"apiVersion": core, "kind": "BackupConfiguration", "metadata": meta("backup"),
             "spec": {"target": {"apiGroup": "", "kind": "PersistentVolumeClaim", "name": "data"},
                 "sessions": [{"name": "nightly", "repositories": [{"name": "repo", "backupVerifier": {"name": "verifier"}}]}]}}));

@@ -5,6 +5,7 @@ use std::{
     hash::{Hash as _, Hasher as _},
 };
 
+use backproof_api::run::VERIFIER_JOB;
 use backproof_testing::memory::Object;
 
 /// What one container was told to do.
@@ -30,7 +31,9 @@ impl Did {
                 .to_owned()
         };
         let arguments = container["args"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let restic_id = arguments.iter().find_map(|argument| argument.as_str()?.strip_prefix("--snapshot=")).unwrap_or_default();
+        // Who asks a database is told in the environment what was restored into it.
+        let asked = variable("BACKPROOF_RESTIC_SNAPSHOT");
+        let restic_id = arguments.iter().find_map(|argument| argument.as_str()?.strip_prefix("--snapshot=")).unwrap_or(&asked);
         Self {
             session: variable("BACKPROOF_SESSION_UID"),
             component: variable("BACKPROOF_COMPONENT"),
@@ -101,6 +104,16 @@ impl Truth {
                 && did.component == component
                 && did.restic_id == restic_id
                 && self.started.get(&(session.to_owned(), component.to_owned())).is_some_and(|jobs| jobs.contains(&did.job))
+        })
+    }
+
+    /// Whether everything of a session that restores one component was restored.
+    pub(super) fn restored(&self, session: &str) -> bool {
+        self.runs.iter().any(|(did, what)| {
+            *what == Deeds::Proven
+                && did.session == session
+                && did.component != VERIFIER_JOB
+                && self.holds(session, &did.component, &did.restic_id, *what)
         })
     }
 

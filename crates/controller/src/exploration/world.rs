@@ -89,7 +89,10 @@ impl Watch {
         use backproof_api::labels;
         match self {
             Self::Sessions | Self::Repositories | Self::References | Self::Restores => true,
-            Self::Jobs | Self::Pods => object.label(labels::COMPONENT) == labels::COMPONENT_RESTORE,
+            Self::Jobs | Self::Pods => {
+                let parts = [labels::COMPONENT_RESTORE, labels::COMPONENT_VERIFIER];
+                parts.contains(&object.label(labels::COMPONENT)) && !object.label(labels::SESSION_UID).is_empty()
+            }
         }
     }
 }

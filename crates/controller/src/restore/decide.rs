@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use backproof_api::{
     Cause, RestoreSession, RestoreSessionStatus, Verdict, kept, labels, phase,
     report::{Report, RepositoryFacts},
-    run::{PinnedForeign, PinnedJob, PinnedObject},
+    run::{PinnedComponent, PinnedForeign, PinnedJob, PinnedObject, VERIFIER_JOB},
     shared::Wire,
 };
 use jiff::{SignedDuration, Timestamp};
@@ -167,8 +167,9 @@ impl Run<'_> {
     }
 
     fn all_done(&self) -> bool {
-        let components = &self.owner.run.snapshot.components;
-        !components.is_empty() && components.iter().all(|component| status::is_done(&self.decision.status, &component.name))
+        let (components, status) = (&self.owner.run.snapshot.components, &self.decision.status);
+        let asked = self.owner.run.verifier.query.is_none() || status::is_done(status, VERIFIER_JOB) || !status::is_restored(status);
+        !components.is_empty() && components.iter().all(|component| status::is_done(status, &component.name)) && asked
     }
 
     pub(super) fn job(&self, pinned: &PinnedJob) -> Option<&Job> {
@@ -204,11 +205,11 @@ impl Run<'_> {
                 if !pinned.awaits_report {
                     status::running(&mut self.decision.status, &pinned.component);
                 }
-                self.note(Note::normal(
-                    "RestoreStarted",
-                    "StartJob",
-                    format!("Job {} restores component {}", pinned.object.name, pinned.component),
-                ));
+                let (reason, text) = match pinned.component.as_str() {
+                    VERIFIER_JOB => ("VerificationStarted", format!("Job {} asks what was restored", pinned.object.name)),
+                    component => ("RestoreStarted", format!("Job {} restores component {component}", pinned.object.name)),
+                };
+                self.note(Note::normal(reason, "StartJob", text));
             }
             self.judge_one(&pinned.component, &job);
         }
@@ -246,8 +247,9 @@ impl Run<'_> {
         if let Some(pinned) = &foreign {
             return self.judge_foreign(component, job, pinned);
         }
-        let restic_id =
-            self.owner.run.snapshot.components.iter().find(|pinned| pinned.name == component).and_then(|pinned| pinned.restic_ids.first());
+        // What is asked is what all of them restored, which a database takes one of.
+        let restored = |pinned: &&PinnedComponent| pinned.name == component || component == VERIFIER_JOB;
+        let restic_id = self.owner.run.snapshot.components.iter().find(restored).and_then(|pinned| pinned.restic_ids.first());
         let session_uid = self.owner.session.uid().unwrap_or_default();
         let expected = Expected {
             session_uid: &session_uid,
@@ -266,9 +268,12 @@ impl Run<'_> {
             }
             Judged::Running => self.waits(String::new()),
             Judged::Reported { report, duration } => {
-                self.remember(component, &report, job);
                 let ran = Ran { image: image(job), took: duration };
-                status::reported(&mut self.decision.status, &self.owner.run, component, &report, ran);
+                if component == VERIFIER_JOB {
+                    return status::asked(&mut self.decision.status, &self.owner.run, &session_uid, &report, ran);
+                }
+                self.remember(component, &report, job);
+                status::reported(&mut self.decision.status, &self.owner.run, (&session_uid, component), &report, ran);
             }
             Judged::Lost { failure, ended } => self.lost(component, &failure, ended),
         }
@@ -298,7 +303,14 @@ impl Run<'_> {
             Ended::BeforeStart => Step::Executor,
             Ended::Early => Step::Execution,
         };
-        status::step(&mut self.decision.status, step, failure, self.now);
+        self.step(step, failure);
+    }
+
+    /// Writes the step that failed. Once everything is restored, that stands, whatever becomes of asking what is there.
+    fn step(&mut self, step: Step, failure: &Failure) {
+        if !status::is_restored(&self.decision.status) {
+            status::step(&mut self.decision.status, step, failure, self.now);
+        }
     }
 
     /// Whether the session has ended or is being deleted: then nothing new is made or started.
@@ -315,7 +327,7 @@ impl Run<'_> {
             self.decision.status.target_found = Some(false);
         }
         self.decision.effects.clear();
-        status::step(&mut self.decision.status, step, &failure, self.now);
+        self.step(step, &failure);
         self.close(Some(&failure))
     }
 

@@ -46,7 +46,8 @@ impl Remembered {
                     .map(|component| (component.phase.as_ref().map(ToString::to_string), &component.error))
                     .collect();
                 let jobs: Vec<_> = status.jobs.iter().map(|job| (&job.object.uid, job.started)).collect();
-                (phases, jobs, &status.message, status.conditions.len(), status.verdict.as_ref().map(ToString::to_string))
+                let verification = status.verification.as_ref().map(|state| (state.phase.as_ref().map(ToString::to_string), &state.error));
+                (phases, jobs, verification, &status.message, status.conditions.len(), status.verdict.as_ref().map(ToString::to_string))
                     .hash(&mut hasher);
             }
             sum = sum.wrapping_add(hasher.finish());

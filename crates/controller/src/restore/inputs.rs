@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use backproof_api::{BackupStorage, Repository, RestoreSession, Snapshot, names, shared::TypedObjectReference};
 use k8s_openapi::api::{
     apps::v1::{DaemonSet, Deployment, StatefulSet},
-    core::v1::PodSpec,
+    core::v1::{PersistentVolumeClaim, PodSpec},
 };
 use kube::{Resource, ResourceExt, core::ClusterResourceScope};
 use serde::de::DeserializeOwned;
@@ -38,7 +38,7 @@ impl Sources {
             shared.verifiers.get(client, &verifier_namespace, &run.verifier.object.name, reading),
             self.snapshot(owner, &data, reading),
             shared.repositories.get(client, &data, &run.repository.name, reading),
-            shared.claims.get(client, &target.namespace, &target.name, reading),
+            self.claim(owner, reading),
         )?;
         let (storage, namespace_labels) = self.storage(repository.as_ref(), &own, reading).await?;
         let source = match snapshot.as_ref().and_then(|snapshot| snapshot.spec.app_ref.as_ref()) {
@@ -52,7 +52,30 @@ impl Sources {
             .map(|task| task.function.clone())
             .unwrap_or_default();
         let functions = self.candidates(&shared.functions, &function, reading).await?;
-        Ok(Inputs { verifier, snapshot, repository, storage, namespace_labels, addons, functions, claim, source })
+        let asks = run.verifier.query.as_ref().and(verifier.as_ref()).map(|verifier| verifier.spec.function.as_str()).unwrap_or_default();
+        let verify_functions = self.candidates(&shared.functions, asks, reading).await?;
+        let server = match &run.verifier.target.database {
+            None => None,
+            Some(_) => {
+                let reference = TypedObjectReference {
+                    api_group: run.verifier.target.api_group.clone(),
+                    kind: run.verifier.target.kind.clone(),
+                    namespace: target.namespace.clone(),
+                    name: target.name.clone(),
+                };
+                crate::database::read(client, &reference, &target.namespace, "the target").await?
+            }
+        };
+        Ok(Inputs { verifier, snapshot, repository, storage, namespace_labels, addons, functions, verify_functions, claim, server, source })
+    }
+
+    /// The claim that is restored into, unless the target is a database.
+    async fn claim(&self, owner: &Owner, reading: Reading) -> Result<Option<PersistentVolumeClaim>, Error> {
+        let target = &owner.run.verifier.target;
+        if target.database.is_some() {
+            return Ok(None);
+        }
+        self.shared.claims.get(&self.client, &target.object.namespace, &target.object.name, reading).await
     }
 
     async fn storage(

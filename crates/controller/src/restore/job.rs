@@ -1,4 +1,4 @@
-//! The Job that restores one component, as a whole value. Pure.
+//! The Job that restores one component, or asks what was restored, as a whole value. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -35,11 +35,21 @@ const SESSION_ANNOTATION: &str = labels::FULL_NAME;
 /// Which attempt at a component this is; components are not repeated inside a session.
 pub(crate) const ATTEMPT: u32 = 1;
 
-/// Everything a restore Job is made from.
+/// What a Job is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Work {
+    /// To restore a component.
+    Restore,
+    /// To ask what was restored.
+    Verify,
+}
+
+/// Everything a restore Job is made from, or the verifier's.
 pub(crate) struct Parts<'a> {
     pub(crate) owner: &'a Owner,
     pub(crate) restore: &'a RestoreSession,
     pub(crate) component: &'a PinnedComponent,
+    pub(crate) work: Work,
     /// Its templates are filled in.
     pub(crate) function: &'a Function,
     pub(crate) addon: &'a AddonInfo,
@@ -50,6 +60,8 @@ pub(crate) struct Parts<'a> {
     pub(crate) profile: Profile,
     /// What earlier runs know of the repository.
     pub(crate) known: Vec<EnvVar>,
+    /// How it gets into the target, if that is a database.
+    pub(crate) target: Vec<EnvVar>,
     /// Where it lands, if others restore to the same target.
     pub(crate) landing: Option<Landing>,
     /// Our own image.
@@ -152,7 +164,10 @@ fn container(parts: Parts<'_>) -> Container {
     let spec = &parts.function.spec;
     let mounts: Vec<VolumeMount> = [&parts.own.mounts[..], &parts.access.mounts, &spec.volume_mounts, &parts.added.mounts].concat();
     Container {
-        name: container_name(&parts.owner.run.verifier.task),
+        name: match parts.work {
+            Work::Restore => container_name(&parts.owner.run.verifier.task),
+            Work::Verify => container_name("verify"),
+        },
         image: Some(spec.image.clone()),
         command: list(spec.command.clone()),
         args: list(spec.args.clone()),
@@ -201,16 +216,19 @@ fn env(parts: &Parts<'_>) -> Vec<EnvVar> {
         variable("BACKPROOF_SESSION_UID", parts.owner.session.uid().unwrap_or_default()),
         variable("BACKPROOF_ATTEMPT", ATTEMPT.to_string()),
         variable("BACKPROOF_COMPONENT", parts.component.name.clone()),
-        variable("BACKPROOF_CLAIM_UID", parts.owner.run.verifier.target.object.uid.clone()),
     ];
+    let target = &parts.owner.run.verifier.target;
+    let claim = target.database.is_none().then(|| variable("BACKPROOF_CLAIM_UID", target.object.uid.clone()));
     let all: Vec<EnvVar> = parts
         .proxies
         .iter()
         .cloned()
         .chain(parts.wishes.env())
         .chain(ours)
+        .chain(claim)
         .chain(parts.landing.iter().flat_map(Landing::env))
         .chain(parts.known.iter().cloned())
+        .chain(parts.target.iter().cloned())
         .chain(parts.access.env.iter().cloned())
         .collect();
     let last = |at: usize, name: &str| !all.iter().skip(at + 1).any(|other| other.name == name);
@@ -221,6 +239,10 @@ fn env(parts: &Parts<'_>) -> Vec<EnvVar> {
 fn our_labels(parts: &Parts<'_>) -> BTreeMap<String, String> {
     let session = &parts.owner.session;
     let value = |name: &str| names::label_value(name);
+    let component = match parts.work {
+        Work::Restore => labels::COMPONENT_RESTORE,
+        Work::Verify => labels::COMPONENT_VERIFIER,
+    };
     let mut all = session.labels().clone();
     all.extend(
         [
@@ -229,7 +251,7 @@ fn our_labels(parts: &Parts<'_>) -> BTreeMap<String, String> {
             (labels::INVOKER_NAMESPACE, value(&session.namespace().unwrap_or_default())),
             (labels::SESSION_NAME, value(&session.spec.session)),
             (labels::REPO_NAME, value(&session.spec.repository)),
-            (labels::COMPONENT, labels::COMPONENT_RESTORE.to_owned()),
+            (labels::COMPONENT, component.to_owned()),
             (labels::SESSION_UID, session.uid().unwrap_or_default()),
             (labels::SNAPSHOT_COMPONENT, value(&parts.component.name)),
         ]

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use backproof_api::{
-    Cause, labels,
-    run::{PinnedJob, PinnedObject, TargetWipe},
+    Cause, RestoreSessionStatus, labels,
+    run::{PinnedJob, PinnedObject, TargetWipe, VERIFIER_JOB},
     shared::ResourceFoundStatus,
 };
 use k8s_openapi::api::batch::v1::Job;
@@ -15,6 +15,7 @@ use super::{
     decide::{Decision, Effect, Run, is_suspended, pinned},
     foreign,
     job::{ATTEMPT, our_jobs},
+    owner,
     plan::{Inputs, plan},
     status::{self, Step},
     target, wipe,
@@ -23,8 +24,8 @@ use crate::{events::Note, failure::Failure, pods::is_gone, storage::SecretSource
 
 /// What a Job is for.
 enum Purpose {
-    /// To restore a component.
-    Restore(String),
+    /// To restore a component, or to ask what was restored.
+    Part(String),
     /// To wipe the target in the end.
     Wipe,
 }
@@ -43,8 +44,7 @@ impl Run<'_> {
     fn unmade(&self) -> Vec<String> {
         let status = &self.decision.status;
         let recorded = |component: &str| status.jobs.iter().any(|job| job.component == component);
-        let components = self.owner.run.snapshot.components.iter().map(|component| component.name.clone());
-        components.filter(|component| !recorded(component) && !status::is_done(status, component)).collect()
+        owner::jobs(&self.owner.run).filter(|job| !recorded(job) && !status::is_done(status, job)).map(str::to_owned).collect()
     }
 
     /// Makes the Jobs that are missing, and records those that this pass has made.
@@ -72,7 +72,7 @@ impl Run<'_> {
             (job, Purpose::Wipe)
         });
         let restores = planned.into_iter().filter(|planned| unmade.contains(&planned.component));
-        let restores = restores.map(|planned| (planned.job, Purpose::Restore(planned.component)));
+        let restores = restores.map(|planned| (planned.job, Purpose::Part(planned.component)));
         for (job, purpose) in restores.chain(wipe) {
             if let Err(failure) = self.make_one(job, purpose) {
                 return self.stop(Step::Executor, failure);
@@ -114,8 +114,12 @@ impl Run<'_> {
 
     fn record(&mut self, purpose: Purpose, name: &str, object: PinnedObject) {
         match purpose {
-            Purpose::Restore(component) => {
-                self.note(Note::normal("RestoreJobCreated", "CreateJob", format!("Job {name} will restore component {component}")));
+            Purpose::Part(component) => {
+                let text = match component.as_str() {
+                    VERIFIER_JOB => format!("Job {name} will ask what was restored"),
+                    component => format!("Job {name} will restore component {component}"),
+                };
+                self.note(Note::normal("RestoreJobCreated", "CreateJob", text));
                 let awaits_report = self.owner.run.verifier.foreign.is_some();
                 self.decision.status.jobs.push(PinnedJob { component, object, attempt: ATTEMPT, started: false, awaits_report });
             }
@@ -132,7 +136,7 @@ impl Run<'_> {
         }
         let status = &self.decision.status;
         let busy = status.jobs.iter().any(|job| job.started && !status::is_done(status, &job.component));
-        let next = status.jobs.iter().find(|job| !job.started && !status::is_done(status, &job.component)).cloned();
+        let next = status.jobs.iter().find(|job| !job.started && !status::is_done(status, &job.component) && is_due(status, job)).cloned();
         let (Some(next), false) = (next, busy) else { return self.finish() };
         let Some(neighbours) = &self.observed.neighbours else { return self.finish() };
         if let Some(failure) = self.in_use() {
@@ -207,6 +211,11 @@ impl Run<'_> {
         );
         Some(Failure::new(Cause::TargetInUse, text))
     }
+}
+
+/// Whether a Job's turn may come: what was not restored as a whole is not asked.
+fn is_due(status: &RestoreSessionStatus, job: &PinnedJob) -> bool {
+    job.component != VERIFIER_JOB || status::is_restored(status)
 }
 
 /// What the restore needs, as upstream lists it.

@@ -8,6 +8,7 @@
 
 mod apply;
 pub(crate) mod copies;
+mod database;
 mod decide;
 #[cfg(test)]
 pub(crate) mod explored;
@@ -28,6 +29,7 @@ pub(crate) mod target;
 #[cfg(test)]
 mod tests;
 mod variables;
+mod verifier;
 mod volumes;
 pub(crate) mod wipe;
 
@@ -54,7 +56,7 @@ use kube::{
 
 pub(crate) use known::place;
 pub(crate) use owner::{Owner, parts};
-pub(crate) use status::REPORTED;
+pub(crate) use status::{REPORTED, checks_hold};
 
 use crate::{Context, Error, Part, Shutdown, cache, error::Class, events::Note, manifest::proxies, shared::Shared};
 use apply::{Applied, apply};

@@ -175,8 +175,7 @@ impl Sources {
             return Ok(observed);
         }
         let unwiped = owner.run.wipe_target && status.wipe.is_none();
-        let unmade =
-            unwiped || owner.run.snapshot.components.iter().any(|component| !status.jobs.iter().any(|job| job.component == component.name));
+        let unmade = unwiped || owner::jobs(&owner.run).any(|needed| !status.jobs.iter().any(|job| job.component == needed));
         let starts = !unmade && waits_for_start(&status, &observed.jobs);
         if unmade || (starts && observed.jobs.iter().any(copies::needs_copy)) {
             if recent.inputs.is_none() {

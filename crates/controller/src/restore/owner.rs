@@ -2,7 +2,7 @@
 
 use backproof_api::{
     BackupVerificationSession, RestoreSession, kept,
-    run::{PinnedComponent, PinnedRun},
+    run::{PinnedComponent, PinnedRun, VERIFIER_JOB},
 };
 use kube::ResourceExt as _;
 
@@ -35,6 +35,12 @@ pub(crate) fn parts(run: &PinnedRun) -> Vec<PinnedComponent> {
         component.restic_ids.iter().enumerate().map(part).collect()
     };
     components.iter().flat_map(split).collect()
+}
+
+/// Names of the Jobs a run needs, but for the wipe: one for each part, and the verifier's.
+pub(crate) fn jobs(run: &PinnedRun) -> impl Iterator<Item = &str> {
+    let verifier = run.verifier.query.as_ref().map(|_| VERIFIER_JOB);
+    run.snapshot.components.iter().map(|component| component.name.as_str()).chain(verifier)
 }
 
 impl Owner {

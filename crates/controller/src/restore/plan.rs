@@ -15,18 +15,20 @@ use k8s_openapi::api::{
 use kube::ResourceExt;
 
 use super::{
-    Owner, copies, foreign,
-    job::{self, Parts},
+    Owner, copies, database, foreign,
+    job::{self, Parts, Work},
     known::{self, place},
     landing::{self, Landing, Origin},
     resolve::{is_ours, resolve, restore_task, unchanged},
     settings::{Profile, Wishes},
     target,
     variables::{About, for_container, variables},
+    verifier::asks,
     volumes::{self, Volumes},
 };
 use crate::{
     Config,
+    database::Server,
     failure::Failure,
     storage::{self, HostPath, Place},
 };
@@ -50,7 +52,11 @@ pub(crate) struct Inputs {
     pub(crate) namespace_labels: std::collections::BTreeMap<String, String>,
     pub(crate) addons: Vec<Addon>,
     pub(crate) functions: Vec<Function>,
+    /// Functions that the verifier's may mean, where its type is Query.
+    pub(crate) verify_functions: Vec<Function>,
     pub(crate) claim: Option<PersistentVolumeClaim>,
+    /// The server, where the target is a database.
+    pub(crate) server: Option<Server>,
     /// Claims of the workload that was backed up, in its namespace.
     pub(crate) source: target::Source,
 }
@@ -62,7 +68,7 @@ pub(crate) struct Planned {
     pub(crate) job: Job,
 }
 
-/// The Jobs, one for each component, or why there can be none.
+/// The Jobs, one for each component and the verifier's, or why there can be none.
 pub(crate) fn plan(
     owner: &Owner,
     restore: &RestoreSession,
@@ -90,26 +96,35 @@ pub(crate) fn plan(
     let snapshot = found("Snapshot", &snapshot_pin, inputs.snapshot.as_ref(), Cause::SnapshotObjectNotFound)?;
     let (addon_info, reference) = addon_info(restore)?;
     let (task, function) = executor(owner, addon_info, reference, inputs, installation.config)?;
-    let facts = Facts { owner, restore, addon_info, reference, task, function, snapshot, repository, storage, installation };
+    let server = inputs.server.as_ref();
+    let facts = Facts { owner, restore, addon_info, reference, task, function, snapshot, repository, storage, server, installation };
     components(owner, snapshot)?;
-    target::exists(&run.verifier.target, inputs.claim.as_ref())?;
+    match &run.verifier.target.database {
+        None => target::exists(&run.verifier.target, inputs.claim.as_ref())?,
+        Some(pinned) => {
+            let server = inputs.server.as_ref().filter(|server| server.object.uid == target.uid);
+            database::unchanged(verifier, pinned, server, &format!("{} {}/{}", run.verifier.target.kind, target.namespace, target.name))?;
+        }
+    }
     target::is_not_source(&run.verifier.target, snapshot, storage, &inputs.source)?;
     let parts = &run.snapshot.components;
     let landings = landing::landings(parts, |part| origin(snapshot, part));
-    parts.iter().zip(landings).map(|(part, landing)| facts.planned(part, landing)).collect()
+    let restores = parts.iter().zip(landings).map(|(part, landing)| facts.planned(part, landing));
+    restores.chain(asks(&facts, verifier, inputs)?).collect()
 }
 
-struct Facts<'a> {
-    owner: &'a Owner,
-    restore: &'a RestoreSession,
-    addon_info: &'a AddonInfo,
-    reference: &'a TaskReference,
-    task: &'a Task,
-    function: &'a Function,
-    snapshot: &'a Snapshot,
-    repository: &'a Repository,
-    storage: &'a BackupStorage,
-    installation: Installation<'a>,
+pub(super) struct Facts<'a> {
+    pub(super) owner: &'a Owner,
+    pub(super) restore: &'a RestoreSession,
+    pub(super) addon_info: &'a AddonInfo,
+    pub(super) reference: &'a TaskReference,
+    pub(super) task: &'a Task,
+    pub(super) function: &'a Function,
+    pub(super) snapshot: &'a Snapshot,
+    pub(super) repository: &'a Repository,
+    pub(super) storage: &'a BackupStorage,
+    pub(super) server: Option<&'a Server>,
+    pub(super) installation: Installation<'a>,
 }
 
 impl Facts<'_> {
@@ -153,24 +168,37 @@ impl Facts<'_> {
         let added = volumes::added(&task, self.reference, template)?;
         volumes::check(&Volumes { volumes: Vec::new(), mounts: function.spec.volume_mounts.clone() })?;
         allowed(wishes, &added, profile, namespace)?;
-        let own = volumes::own(&self.owner.run.verifier.target.object.name);
         let parts = Parts {
             owner: self.owner,
             restore: self.restore,
             component,
+            work: Work::Restore,
             function: &function,
             addon: self.addon_info,
             access,
-            own,
+            own: self.target_volumes(),
             added,
             wishes,
             profile,
             known: known::env(self.repository, self.storage, &component.path),
+            target: self.target_env(),
             landing: landing.filter(|_| self.owner.run.verifier.foreign.is_none()),
             image: &self.installation.config.image,
             proxies: self.installation.proxies,
         };
         Ok(Planned { component: component.name.clone(), job: job::job(parts) })
+    }
+
+    pub(super) fn target_volumes(&self) -> Volumes {
+        let target = &self.owner.run.verifier.target;
+        target.database.as_ref().map_or_else(|| volumes::own(&target.object.name), database::volumes)
+    }
+
+    pub(super) fn target_env(&self) -> Vec<EnvVar> {
+        match self.server.filter(|_| self.owner.run.verifier.target.database.is_some()) {
+            Some(server) => database::env(server),
+            None => Vec::new(),
+        }
     }
 }
 
@@ -337,7 +365,7 @@ fn origin(snapshot: &Snapshot, part: &PinnedComponent) -> Origin {
 }
 
 /// The Function with its templates filled in.
-fn expanded(function: &Function, variables: &Variables) -> Result<Function, Failure> {
+pub(super) fn expanded(function: &Function, variables: &Variables) -> Result<Function, Failure> {
     let in_container = for_container(variables);
     let place = format!("Function {}: spec", function.name_any());
     let spec = &function.spec;
@@ -366,7 +394,7 @@ fn template(errors: Vec<TemplateError>) -> Failure {
     Failure::new(Cause::TemplateInvalid, texts.join("; "))
 }
 
-fn allowed(wishes: Wishes<'_>, added: &Volumes, profile: Profile, namespace: &str) -> Result<(), Failure> {
+pub(super) fn allowed(wishes: Wishes<'_>, added: &Volumes, profile: Profile, namespace: &str) -> Result<(), Failure> {
     if let Some(name) = wishes.env().iter().map(|variable| &variable.name).find(|name| name.starts_with("BACKPROOF_")) {
         return Err(Failure::new(
             Cause::VerifierInvalid,

@@ -5,13 +5,14 @@ use backproof_api::{
     condition::{self, Condition},
     duration,
     phase::{self, conditions as of, reasons},
-    report::{Finding, Report},
-    run::{Evidence, PinnedRun},
+    report::{CheckFact, DatabaseFacts, Finding, Report},
+    run::{Check, Evidence, PinnedRun, VERIFIER_JOB},
     text::cut,
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use super::database;
 use crate::{
     clock::whole_second,
     failure::{Failure, cause_of},
@@ -56,6 +57,12 @@ pub(crate) fn begin(status: &mut RestoreSessionStatus, run: &PinnedRun, generati
             .entry(component.name.clone())
             .or_insert_with(|| ComponentRestoreStatus { phase: Some(RestorePhase::Pending.into()), ..ComponentRestoreStatus::default() });
     }
+    if run.verifier.query.is_some() {
+        status.verification.get_or_insert_with(|| ComponentRestoreStatus {
+            phase: Some(RestorePhase::Pending.into()),
+            ..ComponentRestoreStatus::default()
+        });
+    }
     // Upstream's rule takes 0 of 0 for Succeeded, so the number is never left out.
     status.total_components = i32::try_from(status.components.len()).unwrap_or(i32::MAX);
 }
@@ -63,19 +70,36 @@ pub(crate) fn begin(status: &mut RestoreSessionStatus, run: &PinnedRun, generati
 /// Whether a component has ended. What a foreign Function wrote of it does not count before it is judged.
 pub(crate) fn is_done(status: &RestoreSessionStatus, component: &str) -> bool {
     let awaited = status.jobs.iter().any(|job| job.component == component && job.awaits_report);
-    !awaited
-        && status
-            .components
-            .get(component)
-            .and_then(|component| component.phase.as_ref())
-            .and_then(|phase| phase.known())
-            .is_some_and(RestorePhase::is_done)
+    !awaited && phase_of(state(status, component)).is_some_and(RestorePhase::is_done)
+}
+
+/// State of what a Job is for: a component, or the verification.
+fn state<'a>(status: &'a RestoreSessionStatus, component: &str) -> Option<&'a ComponentRestoreStatus> {
+    if component == VERIFIER_JOB { status.verification.as_ref() } else { status.components.get(component) }
+}
+
+fn phase_of(state: Option<&ComponentRestoreStatus>) -> Option<RestorePhase> {
+    state.and_then(|state| state.phase.as_ref()).and_then(|phase| phase.known())
+}
+
+fn put(status: &mut RestoreSessionStatus, component: &str, state: ComponentRestoreStatus) {
+    if component == VERIFIER_JOB {
+        status.verification = Some(state);
+    } else {
+        status.components.insert(component.to_owned(), state);
+    }
+}
+
+/// Whether every component was restored, so that what was restored can be asked.
+pub(crate) fn is_restored(status: &RestoreSessionStatus) -> bool {
+    let done = |name: &String| is_done(status, name) && phase_of(state(status, name)) == Some(RestorePhase::Succeeded);
+    !status.components.is_empty() && status.components.keys().all(done)
 }
 
 /// Notes that a component's Job was started.
 pub(crate) fn running(status: &mut RestoreSessionStatus, component: &str) {
-    if let Some(component) = status.components.get_mut(component) {
-        component.phase = Some(RestorePhase::Running.into());
+    if let Some(before) = state(status, component).cloned() {
+        put(status, component, ComponentRestoreStatus { phase: Some(RestorePhase::Running.into()), ..before });
     }
 }
 
@@ -87,7 +111,13 @@ pub(crate) struct Ran<'a> {
 }
 
 /// Writes what a believed report says.
-pub(crate) fn reported(status: &mut RestoreSessionStatus, run: &PinnedRun, component: &str, report: &Report, ran: Ran<'_>) {
+pub(crate) fn reported(
+    status: &mut RestoreSessionStatus,
+    run: &PinnedRun,
+    (session_uid, component): (&str, &str),
+    report: &Report,
+    ran: Ran<'_>,
+) {
     let evidence = status.evidence.get_or_insert_with(|| Evidence { not_covered: run.not_covered.clone(), ..Evidence::default() });
     evidence.source = "Executor".into();
     evidence.restored = evidence.restored.plus(report.restored);
@@ -100,7 +130,12 @@ pub(crate) fn reported(status: &mut RestoreSessionStatus, run: &PinnedRun, compo
     if !ran.image.is_empty() && !evidence.images.iter().any(|known| known == ran.image) {
         evidence.images.push(ran.image.to_owned());
     }
+    if let Some(database) = &report.database {
+        evidence.database = Some(DatabaseFacts { client: None, ..database.clone() });
+    }
     let failure = match report.outcome {
+        Verdict::Verified if run.verifier.target.database.is_some() => database::unproven(report, run, session_uid)
+            .map(|text| Failure::new(Cause::ReadBackIncomplete, format!("component {component:?}: {text}"))),
         Verdict::Verified if report.read_back != report.restored => Some(Failure::new(
             Cause::ReadBackIncomplete,
             format!("component {component:?}: {:?} were restored, but {:?} read back", report.restored, report.read_back),
@@ -111,22 +146,54 @@ pub(crate) fn reported(status: &mut RestoreSessionStatus, run: &PinnedRun, compo
             format!("component {component:?}: nothing was restored, and the verifier does not set allowEmpty"),
         )),
         Verdict::Verified => None,
-        Verdict::VerificationFailed | Verdict::Inconclusive | Verdict::Skipped => {
-            let cause = report.cause.unwrap_or(Cause::ExecutorFailed);
-            // The executor starts its sentence with the cause, as its log has nothing else to say it; here it has a field.
-            let text =
-                report.error.as_deref().map(|error| error.strip_prefix(cause.as_str()).unwrap_or(error).trim_start_matches([':', ' ']));
-            let text = text.filter(|text| !text.is_empty()).unwrap_or(cause.description());
-            Some(Failure::new(cause, text))
-        }
+        Verdict::VerificationFailed | Verdict::Inconclusive | Verdict::Skipped => Some(told(report)),
     };
-    let ended = ComponentRestoreStatus {
+    put(status, component, ended(failure, ran));
+}
+
+/// Why a report is not green, in its own words.
+fn told(report: &Report) -> Failure {
+    let cause = report.cause.unwrap_or(Cause::ExecutorFailed);
+    // The executor starts its sentence with the cause, as its log has nothing else to say it; here it has a field.
+    let text = report.error.as_deref().map(|error| error.strip_prefix(cause.as_str()).unwrap_or(error).trim_start_matches([':', ' ']));
+    Failure::new(cause, text.filter(|text| !text.is_empty()).unwrap_or(cause.description()))
+}
+
+fn ended(failure: Option<Failure>, ran: Ran<'_>) -> ComponentRestoreStatus {
+    ComponentRestoreStatus {
         phase: Some(if failure.is_some() { RestorePhase::Failed } else { RestorePhase::Succeeded }.into()),
         duration: duration::format(ran.took),
         error: failure.map(|failure| failure.line()).unwrap_or_default(),
         progress: None,
+    }
+}
+
+/// Writes what a believed report of the verifier says.
+pub(crate) fn asked(status: &mut RestoreSessionStatus, run: &PinnedRun, session_uid: &str, report: &Report, ran: Ran<'_>) {
+    let evidence = status.evidence.get_or_insert_default();
+    evidence.checks = report.checks.iter().map(checked).collect();
+    evidence.checks_total = report.checks_total.max(report.checks.len() as u64);
+    let room = FINDINGS.saturating_sub(evidence.findings.len());
+    evidence.findings.extend(report.findings.iter().take(room).map(shortened));
+    if !ran.image.is_empty() && !evidence.images.iter().any(|known| known == ran.image) {
+        evidence.images.push(ran.image.to_owned());
+    }
+    let failure = match report.outcome {
+        Verdict::Verified => database::unanswered(report, run, session_uid)
+            .map(|text| Failure::new(Cause::ExecutorFailed, format!("the verifier says Verified, but {text}"))),
+        Verdict::VerificationFailed | Verdict::Inconclusive | Verdict::Skipped => Some(told(report)),
     };
-    status.components.insert(component.to_owned(), ended);
+    put(status, VERIFIER_JOB, ended(failure, ran));
+}
+
+/// A check as it is kept. One without an answer does not hold.
+fn checked(fact: &CheckFact) -> Check {
+    let mut check =
+        Check { name: fact.object.clone(), expected: fact.expected.clone(), actual: fact.actual.clone(), holds: fact.holds == Some(true) };
+    for text in [&mut check.name, &mut check.expected, &mut check.actual] {
+        cut(text, DETAIL);
+    }
+    check
 }
 
 /// Writes that a foreign Function reports success: its word, and nothing that was measured here.
@@ -162,9 +229,8 @@ fn shortened(finding: &Finding) -> Finding {
 
 /// Writes that a component ended without a report.
 pub(crate) fn lost(status: &mut RestoreSessionStatus, name: &str, failure: &Failure) {
-    let component = status.components.entry(name.to_owned()).or_default();
-    component.phase = Some(RestorePhase::Failed.into());
-    component.error = failure.line();
+    let before = state(status, name).cloned().unwrap_or_default();
+    put(status, name, ComponentRestoreStatus { phase: Some(RestorePhase::Failed.into()), error: failure.line(), ..before });
     judged(status, name);
 }
 
@@ -216,7 +282,12 @@ pub(crate) fn close(status: &mut RestoreSessionStatus, failure: Option<&Failure>
     for component in open {
         lost(status, &component, failure.unwrap_or(&left));
     }
-    let ends: Vec<(Verdict, Option<Failure>)> = status.components.values().map(end_of).collect();
+    if is_restored(status) && status.verification.is_some() && !is_done(status, VERIFIER_JOB) {
+        lost(status, VERIFIER_JOB, failure.unwrap_or(&left));
+    }
+    // What was not restored was not asked, and its answer would say nothing.
+    let verification = status.verification.as_ref().filter(|_| is_restored(status));
+    let ends: Vec<(Verdict, Option<Failure>)> = status.components.values().chain(verification).map(end_of).collect();
     let verdict = Verdict::fold(ends.iter().map(|(verdict, _)| *verdict));
     let reason = ends.into_iter().find(|(end, _)| *end == verdict).and_then(|(_, failure)| failure);
     let reason = reason.or_else(|| failure.cloned());
@@ -232,6 +303,15 @@ pub(crate) fn close(status: &mut RestoreSessionStatus, failure: Option<&Failure>
             };
             format!("the Function reports the restore{figure}; nothing was read back")
         }
+        (None, Some(Evidence { database: Some(database), restored, checks_total, .. })) => {
+            let objects = counted(database.objects.unwrap_or_default(), "object", "objects");
+            let checks = if *checks_total == 0 { String::new() } else { format!("; {}", checks_hold(*checks_total)) };
+            format!(
+                "restored a dump of {} into database {:?}, where it made {objects}{checks}",
+                duration::size(restored.bytes),
+                database.database
+            )
+        }
         (None, Some(evidence)) => {
             let counts = evidence.restored;
             let (files, directories) = (counted(counts.files, "file", "files"), counted(counts.directories, "directory", "directories"));
@@ -244,6 +324,11 @@ pub(crate) fn close(status: &mut RestoreSessionStatus, failure: Option<&Failure>
     status.duration = duration::format(time(now).0.duration_since(started));
     condition::set(&mut status.conditions, Condition::new(of::METRICS_PUSHED, condition::TRUE, reasons::PUSHED_METRICS), time(now));
     status.phase = Some(phase::restore(status).into());
+}
+
+/// How many checks hold, in words.
+pub(crate) fn checks_hold(number: u64) -> String {
+    if number == 1 { "1 check holds".to_owned() } else { format!("{number} checks hold") }
 }
 
 fn counted(number: u64, one: &str, several: &str) -> String {

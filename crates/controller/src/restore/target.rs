@@ -33,7 +33,7 @@ impl Source {
 /// Whether this kind of target can be restored to.
 pub(crate) fn supported(target: &PinnedTarget) -> Result<(), Failure> {
     let core = target.api_group.is_empty() || target.api_group == "core" || target.api_group == "v1";
-    if core && target.kind == "PersistentVolumeClaim" {
+    if (core && target.kind == "PersistentVolumeClaim") || target.database.is_some() {
         return Ok(());
     }
     let kind = if target.api_group.is_empty() { target.kind.clone() } else { format!("{}.{}", target.kind, target.api_group) };
@@ -74,10 +74,10 @@ pub(crate) fn exists(target: &PinnedTarget, claim: Option<&PersistentVolumeClaim
 /// Whether the target is something else than what was backed up, and than the volume the backups lie on.
 pub(crate) fn is_not_source(target: &PinnedTarget, snapshot: &Snapshot, storage: &BackupStorage, source: &Source) -> Result<(), Failure> {
     let object = &target.object;
-    let place = format!("PersistentVolumeClaim {}/{}", object.namespace, object.name);
+    let place = format!("{} {}/{}", target.kind, object.namespace, object.name);
     let refuse = |what: &str| Err(Failure::new(Cause::TargetIsSource, format!("{place} {what}; restore into a claim of its own")));
     let reference = TypedObjectReference {
-        api_group: String::new(),
+        api_group: target.api_group.clone(),
         kind: target.kind.clone(),
         namespace: object.namespace.clone(),
         name: object.name.clone(),
@@ -85,6 +85,10 @@ pub(crate) fn is_not_source(target: &PinnedTarget, snapshot: &Snapshot, storage:
     let namespace = snapshot.namespace().unwrap_or_default();
     if snapshot.spec.app_ref.as_ref().is_some_and(|source| validate::target_is_source(&reference, &object.namespace, source, &namespace)) {
         return refuse("is what was backed up");
+    }
+    if target.database.is_some() {
+        // Which server is whose was asked live when the session was pinned to this one.
+        return Ok(());
     }
     if source.holds(&object.namespace, &object.name) {
         return refuse("belongs to the workload that was backed up");
@@ -99,8 +103,10 @@ pub(crate) fn is_not_source(target: &PinnedTarget, snapshot: &Snapshot, storage:
 }
 
 /// The first pod that is not ours, is not gone, and mounts the target.
+///
+/// A database is used by whom its server lets in; the executor holds a lock there, and sees who else has written.
 pub(crate) fn user<'a>(target: &PinnedTarget, pods: &'a [Pod], our_jobs: &BTreeSet<&str>) -> Option<&'a Pod> {
-    pods.iter().find(|pod| {
+    pods.iter().filter(|_| target.database.is_none()).find(|pod| {
         pod.namespace().as_ref() == Some(&target.object.namespace)
             && mounts(pod, &target.object.name)
             && !is_gone(pod)

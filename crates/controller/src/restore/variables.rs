@@ -10,7 +10,7 @@ use kube::ResourceExt as _;
 use serde_json::Value;
 
 use super::Owner;
-use crate::failure::Failure;
+use crate::{database::connection, failure::Failure};
 
 /// Where the executor's container mounts the target.
 pub(crate) const TARGET_DIR: &str = "/backproof/target";
@@ -68,6 +68,11 @@ fn facts(about: About<'_>) -> Variables {
     let run = &about.owner.run;
     let invoker = session.spec.invoker.clone().unwrap_or_default();
     let (registry, repository, tag) = image_parts(about.image);
+    // A Function that restores files fails by name where the target is a database, and the other way round.
+    let target = match &run.verifier.target.database {
+        None => vec![("targetPath", TARGET_DIR.to_owned())],
+        Some(database) => vec![("connection", connection(database)), ("engine", database.engine.clone())],
+    };
     [
         ("namespace", session.namespace().unwrap_or_default()),
         ("restoreSession", session.name_any()),
@@ -82,10 +87,10 @@ fn facts(about: About<'_>) -> Variables {
         ("PVC_NAME", run.verifier.target.object.name.clone()),
         ("repositoryURL", about.repository_url.to_owned()),
         ("resticSnapshot", about.component.restic_ids.join(",")),
-        ("targetPath", TARGET_DIR.to_owned()),
         ("allowEmpty", about.allow_empty.to_string()),
     ]
     .into_iter()
+    .chain(target)
     .map(|(name, value)| (name.to_owned(), value))
     .collect()
 }
@@ -116,7 +121,8 @@ fn image_parts(image: &str) -> (String, String, String) {
 /// The variables as they may stand in commands, arguments and environment, where kubelet expands `$(NAME)` once more: a
 /// value that holds such text by chance keeps it.
 pub(crate) fn for_container(variables: &Variables) -> Variables {
-    variables.iter().map(|(name, value)| (name.clone(), value.replace("$(", "$$("))).collect()
+    // Two signs stand for one, wherever they are.
+    variables.iter().map(|(name, value)| (name.clone(), value.replace('$', "$$"))).collect()
 }
 
 /// The environment that upstream gives for `nice` and `ionice`.
@@ -146,7 +152,7 @@ mod tests {
 
     #[test]
     fn kubelet_does_not_expand_what_came_in_as_a_value() {
-        let all: Variables = [("a".to_owned(), "$(SECRET) $x ${y}".to_owned())].into();
-        assert_eq!(for_container(&all)["a"], "$$(SECRET) $x ${y}");
+        let all: Variables = [("a".to_owned(), "$(SECRET) $x ${y} $$".to_owned())].into();
+        assert_eq!(for_container(&all)["a"], "$$(SECRET) $$x $${y} $$$$");
     }
 }

@@ -28,18 +28,27 @@ pub(crate) struct Volumes {
 
 /// The target and the scratch directory.
 pub(crate) fn own(claim: &str) -> Volumes {
-    let mount = |name: &str, path: &str| VolumeMount { name: name.to_owned(), mount_path: path.to_owned(), ..VolumeMount::default() };
+    let mut own = scratch();
+    let target = Volume {
+        name: TARGET_VOLUME.into(),
+        persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource { claim_name: claim.to_owned(), read_only: None }),
+        ..Volume::default()
+    };
+    own.volumes.insert(0, target);
+    own.mounts.insert(0, mount(TARGET_VOLUME, TARGET_DIR));
+    own
+}
+
+/// The scratch directory.
+pub(crate) fn scratch() -> Volumes {
     Volumes {
-        volumes: vec![
-            Volume {
-                name: TARGET_VOLUME.into(),
-                persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource { claim_name: claim.to_owned(), read_only: None }),
-                ..Volume::default()
-            },
-            Volume { name: SCRATCH_VOLUME.into(), empty_dir: Some(EmptyDirVolumeSource::default()), ..Volume::default() },
-        ],
-        mounts: vec![mount(TARGET_VOLUME, TARGET_DIR), mount(SCRATCH_VOLUME, SCRATCH_DIR)],
+        volumes: vec![Volume { name: SCRATCH_VOLUME.into(), empty_dir: Some(EmptyDirVolumeSource::default()), ..Volume::default() }],
+        mounts: vec![mount(SCRATCH_VOLUME, SCRATCH_DIR)],
     }
+}
+
+fn mount(name: &str, path: &str) -> VolumeMount {
+    VolumeMount { name: name.to_owned(), mount_path: path.to_owned(), ..VolumeMount::default() }
 }
 
 /// What Addon and verifier add. Claims are mounted read-only at most: any of them may hold a repository or

@@ -15,11 +15,14 @@ use super::{
     history,
     judge::{Judged, judge},
     observed::{Observed, Seen, SiblingState},
-    proof,
+    proof, resolve,
     stage::Judgement,
     wire::{self, Ending, Refusal},
 };
-use crate::{events::Note, restore::REPORTED};
+use crate::{
+    events::Note,
+    restore::{REPORTED, checks_hold},
+};
 
 /// How long history cleaning is tried before the session closes with what is left named.
 const HISTORY_PATIENCE: SignedDuration = SignedDuration::from_secs(30);
@@ -42,10 +45,16 @@ pub(super) fn conclude(
     match result {
         Ok(evidence) => {
             status.message = proven(&evidence, run);
+            if run.verifier.query.is_some() {
+                wire::asked(&mut status, now);
+            }
             status.evidence = Some(with_rest(evidence));
             wire::verified(&mut status, now);
         }
         Err((refusal, evidence)) => {
+            if refusal.restored && evidence.as_ref().is_some_and(|evidence| evidence.checks_total > 0) {
+                wire::asked(&mut status, now);
+            }
             status.evidence = evidence.map(with_rest);
             wire::failed(&mut status, &refusal, now);
         }
@@ -59,6 +68,17 @@ fn proven(evidence: &Evidence, run: &PinnedRun) -> String {
         return format!(
             "Function {} reports that Snapshot {} restores; that is its word, as Backproof has read nothing back{rest}",
             run.verifier.function.name, run.snapshot.name
+        );
+    }
+    if let Some(database) = &evidence.database {
+        let objects = database.objects.unwrap_or_default();
+        let checks = if evidence.checks_total == 0 { String::new() } else { format!(", and {}", checks_hold(evidence.checks_total)) };
+        return format!(
+            "Snapshot {} restores: its dump of {} bytes made {objects} objects in database {:?} of {}{checks}{rest}",
+            run.snapshot.name,
+            evidence.restored.bytes,
+            database.database,
+            resolve::target_text(run)
         );
     }
     let counts = evidence.read_back;
@@ -111,7 +131,10 @@ fn hold_off(observed: &Observed, run: &PinnedRun, judged: &Judgement, now: Times
         Verdict::Inconclusive => evidence.is_some_and(|evidence| evidence.repository.is_some()),
         Verdict::Skipped => false,
     };
-    match judged.cause.filter(|cause| cause.holds_repository()) {
+    // Where the repository was opened, the Secret that is missing is the target's.
+    let opened = evidence.is_some_and(|evidence| evidence.repository.is_some());
+    let of_target = judged.cause == Some(Cause::SecretMissing) && opened;
+    match judged.cause.filter(|cause| cause.holds_repository() && !of_target) {
         Some(cause) => {
             let Some(hold) = place.failed(&uid, cause, run, now) else { return Vec::new() };
             let first = (hold.tries == 1).then(|| {

@@ -40,7 +40,7 @@ pub(super) fn judge(restore: &RestoreSession, session_uid: &str, run: &PinnedRun
     if run.restore_spec_hash.is_empty() || spec_hash(&restore.spec) != run.restore_spec_hash {
         return Judged::Changed;
     }
-    if is_closed(restore) { Judged::Closed(verdict(restore, run)) } else { Judged::Open }
+    if is_closed(restore) { Judged::Closed(verdict(restore, session_uid, run)) } else { Judged::Open }
 }
 
 /// Whether the restore has ended: MetricsPushed is its closing mark, and one that is invalid never gets that far.
@@ -49,14 +49,16 @@ fn is_closed(restore: &RestoreSession) -> bool {
     condition::is_present(&status.conditions, of::METRICS_PUSHED) || condition::is_false(&status.conditions, of::VALIDATION_PASSED)
 }
 
-fn verdict(restore: &RestoreSession, run: &PinnedRun) -> Result<Box<Evidence>, (Refusal, Option<Box<Evidence>>)> {
+fn verdict(restore: &RestoreSession, session_uid: &str, run: &PinnedRun) -> Result<Box<Evidence>, (Refusal, Option<Box<Evidence>>)> {
     let status = restore.status.clone().unwrap_or_default();
     let evidence = status.evidence.clone().map(Box::new);
     let what = format!("RestoreSession {}", crate::events::path(restore));
     let internal = |problem: &str| Refusal::new(Cause::Internal, format!("{what} {problem}"));
     let cause = status.cause.as_ref().and_then(Wire::known);
+    let restored = restored(restore, session_uid, run);
+    let is_restored = restored.is_ok();
     let refusal = match status.verdict.as_ref() {
-        Some(Wire::Known(Verdict::Verified)) => match proven(restore, run) {
+        Some(Wire::Known(Verdict::Verified)) => match restored.and_then(|evidence| answered(evidence, run)) {
             Ok(evidence) => return Ok(evidence),
             Err(problem) => Refusal::new(Cause::ReadBackIncomplete, format!("{what}: {problem}")),
         },
@@ -71,11 +73,14 @@ fn verdict(restore: &RestoreSession, run: &PinnedRun) -> Result<Box<Evidence>, (
         Some(Wire::Other(word)) => internal(&format!("ended with the verdict {word:?}, which this version does not know")),
         None => internal("ended without a verdict: are Backproof's CRDs installed?"),
     };
+    // Where nothing was to be asked, nothing but the restore can have failed.
+    let refusal = if is_restored && run.verifier.query.is_some() { refusal.after_restore() } else { refusal };
     Err((refusal, evidence))
 }
 
-/// The evidence, if it proves all that was pinned: everything restored was read back, and of exactly the pinned restic snapshots.
-fn proven(restore: &RestoreSession, run: &PinnedRun) -> Result<Box<Evidence>, String> {
+/// The evidence, if it shows that all that was pinned was restored: everything was read back, or came into the database by this very
+/// session, and of exactly the pinned restic snapshots.
+fn restored(restore: &RestoreSession, session_uid: &str, run: &PinnedRun) -> Result<Box<Evidence>, String> {
     let status = restore.status.clone().unwrap_or_default();
     let Some(evidence) = status.evidence.clone() else { return Err("it ended Verified without evidence".into()) };
     let phase = phase::restore(&status);
@@ -99,14 +104,29 @@ fn proven(restore: &RestoreSession, run: &PinnedRun) -> Result<Box<Evidence>, St
     if restored != restic_ids(run) || restored.is_empty() {
         return Err(format!("the restic snapshots {} were restored, but {} were pinned", restored.join(", "), restic_ids(run).join(", ")));
     }
-    if evidence.read_back != evidence.restored {
-        return Err(format!("{:?} were restored, but {:?} read back", evidence.restored, evidence.read_back));
+    match (&run.verifier.target.database, &evidence.database) {
+        (None, _) if evidence.read_back != evidence.restored => {
+            return Err(format!("{:?} were restored, but {:?} read back", evidence.restored, evidence.read_back));
+        }
+        (Some(pinned), Some(facts)) if facts.database == pinned.name && facts.run == session_uid && !session_uid.is_empty() => {}
+        (Some(_), _) => return Err("its evidence is of another database, or of what another session restored".into()),
+        (None, _) => {}
     }
     if evidence.restored.is_empty() && !run.allow_empty {
         return Err("nothing was restored, and the verifier does not set allowEmpty".into());
     }
+    Ok(Box::new(evidence))
+}
+
+/// The evidence, if every check that was pinned was answered, and holds.
+fn answered(evidence: Box<Evidence>, run: &PinnedRun) -> Result<Box<Evidence>, String> {
     if let Some(check) = evidence.checks.iter().find(|check| !check.holds) {
         return Err(format!("check {} expected {} and got {}", check.name, check.expected, check.actual));
     }
-    Ok(Box::new(evidence))
+    match &run.verifier.query {
+        Some(query) if query.checks == 0 || evidence.checks_total != query.checks => {
+            Err(format!("{} checks were answered, and {} are pinned", evidence.checks_total, query.checks))
+        }
+        Some(_) | None => Ok(evidence),
+    }
 }

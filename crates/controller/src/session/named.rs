@@ -7,10 +7,11 @@ use backproof_api::{
 use kube::ResourceExt as _;
 
 use super::{
-    observed::{Claim, References, Settings},
+    observed::{References, Settings, Target},
     resolve::invalid,
     wire::Refusal,
 };
+use crate::database::{Form, form};
 
 /// The Repository.
 pub(super) fn repository<'a>(
@@ -143,55 +144,66 @@ pub(super) fn addon<'a>(verifier: &BackupVerifier, references: &'a References) -
     }
 }
 
-/// The Function of a task.
-pub(super) fn function<'a>(task: &Task, references: &'a References, settings: &Settings) -> Result<&'a Function, Refusal> {
-    let function = references.function.as_ref().ok_or_else(|| {
+/// The Function of this name.
+pub(super) fn function<'a>(name: &str, found: Option<&'a Function>, settings: &Settings) -> Result<&'a Function, Refusal> {
+    let function = found.ok_or_else(|| {
         Refusal::new(
             Cause::FunctionNotFound,
-            format!(
-                "Function {} does not exist, nor one labelled {}={}: install the catalog it belongs to",
-                task.function,
-                labels::IMPLEMENTS,
-                task.function
-            ),
+            format!("Function {name} does not exist, nor one labelled {}={name}: install the catalog it belongs to", labels::IMPLEMENTS),
         )
     })?;
-    if function.labels().contains_key(labels::IMPLEMENTS) || settings.foreign_functions {
+    if is_ours(function) || settings.foreign_functions {
         return Ok(function);
     }
-    Err(Refusal::new(
-        Cause::ForeignFunctionNotAllowed,
-        format!(
-            "Function {} is not Backproof's (it lacks the label {}): set the chart's value foreignFunctions.enabled to true, or use an Addon of the catalog",
-            function.name_any(),
-            labels::IMPLEMENTS
-        ),
-    ))
+    Err(not_ours(function, "set the chart's value foreignFunctions.enabled to true, or use an Addon of the catalog"))
 }
 
-/// The claim to restore into.
-pub(super) fn target<'a>(verifier: &BackupVerifier, references: &'a References) -> Result<&'a Claim, Refusal> {
+/// The Function that asks a restored database: one of ours, as no other tells what it was answered.
+pub(super) fn verify_function<'a>(
+    verifier: &BackupVerifier,
+    references: &'a References,
+    settings: &Settings,
+) -> Result<&'a Function, Refusal> {
+    let function = function(&verifier.spec.function, references.verify_function.as_ref(), settings)?;
+    if is_ours(function) {
+        return Ok(function);
+    }
+    Err(not_ours(function, "this version runs no such Function as a verifier: name kubedbverifier"))
+}
+
+fn is_ours(function: &Function) -> bool {
+    function.labels().contains_key(labels::IMPLEMENTS)
+}
+
+fn not_ours(function: &Function, remedy: &str) -> Refusal {
+    let text = format!("Function {} is not Backproof's (it lacks the label {}): {remedy}", function.name_any(), labels::IMPLEMENTS);
+    Refusal::new(Cause::ForeignFunctionNotAllowed, text)
+}
+
+/// What is restored into.
+pub(super) fn target<'a>(verifier: &BackupVerifier, references: &'a References) -> Result<&'a Target, Refusal> {
     let reference = verifier.spec.restore_option.as_ref().and_then(|option| option.target.clone()).unwrap_or_default();
     let path = crate::events::path(verifier);
     let field = "spec.restoreOption.target";
     if reference.name.is_empty() {
-        return Err(invalid(verifier, field, &"is missing: name the PersistentVolumeClaim to restore into"));
+        return Err(invalid(verifier, field, &"is missing: name the PersistentVolumeClaim or database to restore into"));
     }
-    if !is_claim(&reference.api_group, &reference.kind) {
-        return Err(Refusal::new(
-            Cause::TargetNotSupported,
-            format!("BackupVerifier {path}: {field}: {} cannot be restored into yet: name a PersistentVolumeClaim", reference.kind),
-        ));
-    }
+    let (kind, remedy) = match form(&reference.api_group, &reference.kind) {
+        _ if is_claim(&reference.api_group, &reference.kind) => ("PersistentVolumeClaim", "create it"),
+        Some(Form::Binding) => ("AppBinding", "create it, with clientConfig and secret of the database"),
+        Some(Form::Service) => ("Service", "create it"),
+        None => {
+            let text = format!(
+                "BackupVerifier {path}: {field}: {} cannot be restored into yet: name a PersistentVolumeClaim, or a PostgreSQL database by its AppBinding or Service",
+                reference.kind
+            );
+            return Err(Refusal::new(Cause::TargetNotSupported, text));
+        }
+    };
     let namespace = reference.namespace_or(verifier.metadata.namespace.as_deref().unwrap_or_default());
     references.target.as_ref().ok_or_else(|| {
-        Refusal::new(
-            Cause::TargetNotFound,
-            format!(
-                "PersistentVolumeClaim {namespace}/{} does not exist: create it, or correct {field} of BackupVerifier {path}",
-                reference.name
-            ),
-        )
+        let text = format!("{kind} {namespace}/{} does not exist: {remedy}, or correct {field} of BackupVerifier {path}", reference.name);
+        Refusal::new(Cause::TargetNotFound, text)
     })
 }
 

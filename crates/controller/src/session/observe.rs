@@ -97,12 +97,12 @@ impl Driver {
     async fn named(&self, session: &BackupVerificationSession, reading: Reading) -> Result<References, Error> {
         let mut found = self.references(session, reading).await?;
         // What lies beside the target is listed for its sources. A session of another namespace has its own sources elsewhere.
-        let elsewhere = found.target.as_ref().is_some_and(|target| session.namespace().as_ref() != Some(&target.namespace));
+        let elsewhere = found.target.as_ref().is_some_and(|target| session.namespace().as_deref() != Some(target.namespace()));
         if elsewhere && reading == Reading::Cached {
             found = self.references(session, Reading::Live).await?;
         }
         if found.target.is_some() {
-            found.sources = self.sources(session, &found).await?;
+            (found.sources, found.database_sources) = self.sources(session, &found).await?;
         }
         Ok(found)
     }

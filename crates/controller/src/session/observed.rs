@@ -4,12 +4,12 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use backproof_api::{
     Addon, BackupBatch, BackupConfiguration, BackupStorage, BackupVerificationSession, BackupVerifier, Function, Repository,
-    RestoreSession, Snapshot, validate::Invoker,
+    RestoreSession, Snapshot, run::PinnedTarget, validate::Invoker,
 };
 use jiff::SignedDuration;
 
 use super::discovery::Discovery;
-use crate::{Config, hold::Place, lease::Lock, shared::Reading};
+use crate::{Config, database::Server, hold::Place, lease::Lock, shared::Reading};
 
 /// What was seen of the world for one session.
 #[derive(Clone, Debug)]
@@ -102,9 +102,13 @@ pub(super) struct References {
     pub(super) snapshots: Vec<Snapshot>,
     pub(super) addon: Option<Addon>,
     pub(super) function: Option<Function>,
-    pub(super) target: Option<Claim>,
+    /// The Function that asks, where the verifier's type is Query.
+    pub(super) verify_function: Option<Function>,
+    pub(super) target: Option<Target>,
     /// Claims that hold what was backed up, or the repository itself.
     pub(super) sources: Vec<Claim>,
+    /// The database that is restored into, where it is one of what is backed up: which, in words.
+    pub(super) database_sources: Vec<String>,
     /// Whether discovery has yet to look for new restic snapshots.
     pub(super) discovery: Discovery,
     /// Whether that comes from caches, which may lag.
@@ -124,6 +128,30 @@ impl OwnedInvoker {
         match self {
             Self::Configuration(configuration) => Invoker::Configuration(configuration),
             Self::Batch(batch) => Invoker::Batch(batch),
+        }
+    }
+}
+
+/// What is restored into.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Target {
+    Claim(Claim),
+    Database(Box<Server>),
+}
+
+impl Target {
+    pub(super) fn namespace(&self) -> &str {
+        match self {
+            Self::Claim(claim) => &claim.namespace,
+            Self::Database(server) => &server.object.namespace,
+        }
+    }
+
+    /// Whether it is the one that a run was pinned to, unchanged.
+    pub(super) fn is(&self, pinned: &PinnedTarget) -> bool {
+        match self {
+            Self::Claim(claim) => claim.uid == pinned.object.uid,
+            Self::Database(server) => server.object == pinned.object,
         }
     }
 }

@@ -3,18 +3,18 @@
 //! It comes from the watched caches where it is there. They may lag, so what they say never ends a session: before that,
 //! everything is read once more live ([`Reading::Live`], [`super::decision::Effect::AskAgain`]). Snapshots are always asked for.
 
-use backproof_api::{BackupVerificationSession, Guarded, Snapshot, validate::wants_newest};
+use backproof_api::{BackupVerificationSession, Guarded, Snapshot, VerificationType, shared::Wire, validate::wants_newest};
 use kube::{Api, Resource, ResourceExt, api::ListParams};
 
 use super::{
     discovery::{self, Discovery},
     driver::Driver,
     named::is_claim,
-    observed::{OwnedInvoker, References},
+    observed::{OwnedInvoker, References, Target},
     resolve,
 };
 use crate::{
-    Error,
+    Error, database,
     shared::{Feed, Reading, namespace_labels},
 };
 
@@ -53,12 +53,17 @@ impl Driver {
             Some(name) => self.catalogued(&shared.functions, &name, reading).await?,
             None => None,
         };
-        let target = restore.target.unwrap_or_default();
-        if is_claim(&target.api_group, &target.kind) {
-            let namespace = target.namespace_or(verifier.metadata.namespace.as_deref().unwrap_or_default()).to_owned();
-            let claim = self.claim(&namespace, &target.name, "the target", reading).await?;
-            found.target = claim.filter(|claim| !claim.uid.is_empty());
+        if verifier.spec.kind.as_ref().and_then(Wire::known) == Some(VerificationType::Query) {
+            found.verify_function = self.catalogued(&shared.functions, &verifier.spec.function, reading).await?;
         }
+        let target = restore.target.unwrap_or_default();
+        let namespace = target.namespace_or(verifier.metadata.namespace.as_deref().unwrap_or_default()).to_owned();
+        found.target = if is_claim(&target.api_group, &target.kind) {
+            let claim = self.claim(&namespace, &target.name, "the target", reading).await?;
+            claim.filter(|claim| !claim.uid.is_empty()).map(Target::Claim)
+        } else {
+            database::read(client, &target, &namespace, "the target").await?.map(|server| Target::Database(Box::new(server)))
+        };
         Ok(found)
     }
 

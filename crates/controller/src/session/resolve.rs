@@ -2,7 +2,8 @@
 
 use backproof_api::{
     BackupVerificationSession, BackupVerifier, Cause, Function, Task, VerificationType, duration, labels, names,
-    run::{PinnedForeign, PinnedObject, PinnedRun, PinnedTarget, PinnedVerifier, spec_hash},
+    query::Engine,
+    run::{PinnedForeign, PinnedObject, PinnedQuery, PinnedRun, PinnedTarget, PinnedVerifier, spec_hash},
     shared::{TypedLocalObjectReference, Wire},
     validate::{self, Invoker, Lookup, RepositoryEntry},
 };
@@ -12,11 +13,16 @@ use serde_json::json;
 
 use super::{
     components, named,
-    observed::{OwnedInvoker, References, Settings},
+    observed::{Claim, OwnedInvoker, References, Settings, Target},
     proof, safety,
     wire::Refusal,
 };
-use crate::{clock::whole_second, restore::place};
+use crate::{
+    clock::whole_second,
+    database::{self, Server},
+    failure::Failure,
+    restore::place,
+};
 
 /// Resolves everything a session names into `run`. What was resolved before a refusal stays in `run`, as retry and history
 /// need it.
@@ -44,35 +50,106 @@ pub(super) fn resolve(
     let storage = named::storage(repository, &own, references)?;
     run.place = place(repository, storage);
     let (addon, task) = named::addon(verifier, references)?;
-    let function = named::function(task, references, settings)?;
+    let function = named::function(&task.function, references.function.as_ref(), settings)?;
     let chosen = components::choose(snapshot, repository, &task.name)?;
     run.snapshot.components = chosen.selected;
     run.not_covered = chosen.rest;
-    let claim = named::target(verifier, references)?;
-    safety::target_is_not_resolved_source(claim, &references.sources)?;
-    safety::namespaces(&own, &references.namespace_labels, claim, repository, storage, settings)?;
-    safety::pod_settings(verifier, task, function, &claim.namespace, settings)?;
+    let target = named::target(verifier, references)?;
+    let into = match target {
+        Target::Claim(claim) => into_claim(verifier, claim, references)?,
+        Target::Database(server) => into_database(verifier, server, run, references)?,
+    };
+    let query = match verifier.spec.kind {
+        Some(Wire::Known(VerificationType::Query)) => Some(query(verifier, references, settings)?),
+        Some(Wire::Known(VerificationType::RestoreOnly | VerificationType::Script) | Wire::Other(_)) | None => None,
+    };
+    let asks = query.as_ref().and(references.verify_function.as_ref());
+    safety::namespaces(&own, &references.namespace_labels, target.namespace(), repository, storage, settings)?;
+    safety::pod_settings(verifier, task, function, target.namespace(), settings)?;
+    if let Some(asks) = asks {
+        safety::pod_settings(verifier, task, asks, target.namespace(), settings)?;
+    }
     run.verifier = PinnedVerifier {
         object: pinned(verifier),
         kind: verifier.spec.kind.as_ref().map(ToString::to_string).unwrap_or_default(),
-        hash: verifier_hash(verifier, task, function),
-        target: PinnedTarget {
-            api_group: String::new(),
-            kind: "PersistentVolumeClaim".into(),
-            object: PinnedObject { namespace: claim.namespace.clone(), name: claim.name.clone(), uid: claim.uid.clone(), generation: 0 },
-            volume_uid: claim.volume_uid.clone(),
-        },
+        hash: verifier_hash(verifier, task, function, asks),
+        target: into,
         addon: pinned(addon),
         function: pinned(function),
         task: task.name.clone(),
+        query,
         foreign: foreign(function),
     };
+    if run.verifier.target.database.is_some() && run.verifier.foreign.is_some() {
+        let text = format!(
+            "Function {} is not Backproof's, and only its own restore into a database: use postgres-addon of the catalog",
+            function.name_any()
+        );
+        return Err(Refusal::new(Cause::ForeignFunctionNotAllowed, text));
+    }
     let wanted_anyway = session.annotations().get(labels::REVERIFY).is_some_and(|value| value == "true");
     if !wanted_anyway {
         run.proven_by = proof::that_holds(snapshot, run, &verifier.spec.reverify_after, now)
             .map_err(|error| invalid(verifier, "spec.reverifyAfter", &error))?;
     }
     Ok(())
+}
+
+/// A claim as it is pinned.
+fn into_claim(verifier: &BackupVerifier, claim: &Claim, references: &References) -> Result<PinnedTarget, Refusal> {
+    if verifier.spec.kind.as_ref().and_then(Wire::known) == Some(VerificationType::Query) {
+        return Err(Refusal::new(
+            Cause::TargetNotSupported,
+            format!(
+                "BackupVerifier {}: spec.type Query asks a database, and spec.restoreOption.target is a PersistentVolumeClaim: name an AppBinding or a Service",
+                crate::events::path(verifier)
+            ),
+        ));
+    }
+    safety::target_is_not_resolved_source(claim, &references.sources)?;
+    Ok(PinnedTarget {
+        kind: "PersistentVolumeClaim".into(),
+        object: PinnedObject { namespace: claim.namespace.clone(), name: claim.name.clone(), uid: claim.uid.clone(), generation: 0 },
+        volume_uid: claim.volume_uid.clone(),
+        ..PinnedTarget::default()
+    })
+}
+
+/// A database as it is pinned.
+fn into_database(verifier: &BackupVerifier, server: &Server, run: &PinnedRun, references: &References) -> Result<PinnedTarget, Refusal> {
+    let (group, kind) = server.body.kind();
+    let what = format!("{kind} {}/{}", server.object.namespace, server.object.name);
+    safety::database_is_not_source(&what, &references.database_sources)?;
+    let refused =
+        |failure: Failure| Refusal::new(failure.cause, format!("BackupVerifier {}: {}", crate::events::path(verifier), failure.text));
+    let database = database::wanted(verifier).and_then(|wanted| database::pinned(server, &wanted)).map_err(refused)?;
+    if run.wipe_target {
+        let text = "cleanup Always does not reach into databases yet: take spec.cleanup out, and empty the database by other means";
+        return Err(invalid(verifier, "spec.cleanup", &text));
+    }
+    let dumps: usize = run.snapshot.components.iter().map(|component| component.restic_ids.len()).sum();
+    if dumps > 1 {
+        let text = format!(
+            "Snapshot {} consists of {dumps} dumps, and one database takes one: back each database up by itself",
+            run.snapshot.name
+        );
+        return Err(Refusal::new(Cause::DumpNotSupported, text));
+    }
+    Ok(PinnedTarget {
+        api_group: group.into(),
+        kind: kind.into(),
+        object: server.object.clone(),
+        volume_uid: String::new(),
+        database: Some(database),
+    })
+}
+
+/// What is pinned of a query.
+fn query(verifier: &BackupVerifier, references: &References, settings: &Settings) -> Result<PinnedQuery, Refusal> {
+    let wanted = database::wanted(verifier).map_err(|failure| Refusal::new(failure.cause, failure.text))?;
+    let function = named::verify_function(verifier, references, settings)?;
+    // Nothing but PostgreSQL came this far.
+    Ok(PinnedQuery { function: pinned(function), engine: Engine::Postgres.key().to_owned(), checks: wanted.checks.unwrap_or_default() })
 }
 
 /// Start and deadline; a verifier's own timeout replaces the deadline later.
@@ -174,16 +251,16 @@ fn small_settings(run: &mut PinnedRun, verifier: &BackupVerifier, settings: &Set
 
 fn kind_of_check(verifier: &BackupVerifier) -> Result<(), Refusal> {
     match verifier.spec.kind.as_ref() {
-        Some(Wire::Known(VerificationType::RestoreOnly)) => Ok(()),
-        Some(Wire::Known(kind @ (VerificationType::Query | VerificationType::Script))) => Err(Refusal::new(
+        Some(Wire::Known(VerificationType::RestoreOnly | VerificationType::Query)) => Ok(()),
+        Some(Wire::Known(kind @ VerificationType::Script)) => Err(Refusal::new(
             Cause::TypeNotSupported,
             format!(
-                "BackupVerifier {}: spec.type {kind} is not built yet: RestoreOnly works, set spec.type to it",
+                "BackupVerifier {}: spec.type {kind} is not built yet: RestoreOnly and Query work, set spec.type to one of them",
                 crate::events::path(verifier)
             ),
         )),
-        Some(Wire::Other(word)) => Err(invalid(verifier, "spec.type", &format!("{word:?} is unknown: set it to RestoreOnly"))),
-        None => Err(invalid(verifier, "spec.type", &"is missing: set it to RestoreOnly")),
+        Some(Wire::Other(word)) => Err(invalid(verifier, "spec.type", &format!("{word:?} is unknown: set it to RestoreOnly or Query"))),
+        None => Err(invalid(verifier, "spec.type", &"is missing: set it to RestoreOnly or Query")),
     }
 }
 
@@ -200,13 +277,17 @@ fn checked(verifier: &BackupVerifier, invoker: Invoker<'_>, entry: &RepositoryEn
 }
 
 /// Hash over everything that decides what is checked and how: the same hash means an earlier proof speaks for this verifier.
-fn verifier_hash(verifier: &BackupVerifier, task: &Task, function: &Function) -> String {
+fn verifier_hash(verifier: &BackupVerifier, task: &Task, function: &Function, asks: Option<&Function>) -> String {
     let spec = &verifier.spec;
-    spec_hash(&json!({
+    let mut all = json!({
         "type": spec.kind, "restoreOption": spec.restore_option, "function": spec.function, "query": spec.query, "script": spec.script,
         "volumes": spec.volumes, "volumeMounts": spec.volume_mounts, "runtimeSettings": spec.runtime_settings, "allowEmpty": spec.allow_empty,
         "task": task, "functionSpec": function.spec,
-    }))
+    });
+    if let Some(asks) = asks {
+        all["verifyFunctionSpec"] = json!(asks.spec);
+    }
+    spec_hash(&all)
 }
 
 /// What is pinned of a Function that is not ours.
@@ -235,6 +316,10 @@ pub(super) fn changed(run: &PinnedRun, references: &References) -> Option<String
     differs("BackupVerifier", &run.verifier.object, references.verifier.as_ref().map(pinned))
         .or_else(|| differs("Addon", &run.verifier.addon, references.addon.as_ref().map(pinned)))
         .or_else(|| differs("Function", &run.verifier.function, references.function.as_ref().map(pinned)))
+        .or_else(|| {
+            let asks = run.verifier.query.as_ref()?;
+            differs("Function", &asks.function, references.verify_function.as_ref().map(pinned))
+        })
 }
 
 /// The name of the lock's and messages' target.

@@ -18,7 +18,7 @@ use super::{
     decision::{Decision, Effect, Wake, until},
     history,
     judge::{Judged, judge},
-    observed::{Observed, OwnedInvoker, References, Seen, SiblingState},
+    observed::{Observed, OwnedInvoker, References, Seen, SiblingState, Target},
     resolve,
     wire::{self, Refusal},
 };
@@ -283,7 +283,11 @@ fn no_longer(run: &PinnedRun, references: &References) -> Option<Refusal> {
     }
     let target = &run.verifier.target.object;
     match &references.target {
-        Some(claim) if claim.uid == target.uid => None,
+        Some(there) if there.is(&run.verifier.target) => None,
+        Some(Target::Database(server)) if server.object.uid == target.uid => Some(Refusal::new(
+            Cause::VerifierChanged,
+            format!("{} was changed after the session started: create another session", resolve::target_text(run)),
+        )),
         Some(_) | None => Some(Refusal::new(
             Cause::TargetNotFound,
             format!("{} was deleted after the session started: create it, then another session", resolve::target_text(run)),

@@ -78,11 +78,16 @@ pub(super) fn target_is_not_resolved_source(target: &Claim, sources: &[Claim]) -
     Ok(())
 }
 
+/// Refuses a database whose server is, or may be, one that is backed up.
+pub(super) fn database_is_not_source(target: &str, sources: &[String]) -> Result<(), Refusal> {
+    sources.first().map_or(Ok(()), |role| Err(is_source(&format!("the server of {target}"), role)))
+}
+
 /// Refuses what would have to cross namespaces and may not.
 pub(super) fn namespaces(
     own: &str,
     labels: &BTreeMap<String, String>,
-    target: &Claim,
+    target: &str,
     repository: &Repository,
     storage: &BackupStorage,
     settings: &Settings,
@@ -92,26 +97,22 @@ pub(super) fn namespaces(
     usage(own, storage, labels)?;
     let inner = storage.spec.storage.clone().unwrap_or_default();
     let on_claim = inner.local.as_ref().is_some_and(|local| local.source.persistent_volume_claim.is_some());
-    if on_claim && storage_namespace != target.namespace {
+    if on_claim && storage_namespace != target {
         return Err(Refusal::new(
             Cause::CrossNamespaceNotAllowed,
             format!(
                 "{what} lies on a PersistentVolumeClaim, which cannot be mounted in namespace {}: use a target in namespace {storage_namespace}",
-                target.namespace
+                target
             ),
         ));
     }
     let may = |from: &str| {
-        target.namespace == from
-            || settings.crossing.iter().any(|pair| pair.target == target.namespace && pair.from.iter().any(|listed| listed == from))
+        target == from || settings.crossing.iter().any(|pair| pair.target == target && pair.from.iter().any(|listed| listed == from))
     };
-    let value = |from: &str| format!("set the chart's value crossNamespace to {{{}: [{from}]}}", target.namespace);
+    let value = |from: &str| format!("set the chart's value crossNamespace to {{{}: [{from}]}}", target);
     if !may(own) {
-        let message = format!(
-            "the target lies in namespace {}, the session in {own}: {}, or use a target in namespace {own}",
-            target.namespace,
-            value(own)
-        );
+        let message =
+            format!("the target lies in namespace {}, the session in {own}: {}, or use a target in namespace {own}", target, value(own));
         return Err(Refusal::new(Cause::CrossNamespaceNotAllowed, message));
     }
     match crate::storage::secrets(storage, repository).into_iter().find(|secret| !may(&secret.namespace)) {
@@ -122,9 +123,9 @@ pub(super) fn namespaces(
                 secret.named_by,
                 secret.namespace,
                 secret.name,
-                target.namespace,
+                target,
                 value(&secret.namespace),
-                target.namespace
+                target
             ),
         )),
         None => Ok(()),

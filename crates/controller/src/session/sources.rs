@@ -18,10 +18,15 @@ use kube::{Api, Resource, ResourceExt, api::ListParams, runtime::reflector::Obje
 use super::{
     driver::Driver,
     named::{self, is_claim},
-    observed::{Claim, References},
+    observed::{Claim, References, Target},
     resolve,
 };
-use crate::{Error, events::path, shared::Reading};
+use crate::{
+    Error,
+    database::{self, Server},
+    events::path,
+    shared::Reading,
+};
 
 impl Driver {
     /// A claim with the volume behind it; one that does not exist keeps its name, as that is enough to be compared.
@@ -56,8 +61,12 @@ impl Driver {
         }
     }
 
-    /// Claims that hold what was backed up, or the repository.
-    pub(super) async fn sources(&self, session: &BackupVerificationSession, found: &References) -> Result<Vec<Claim>, Error> {
+    /// Claims that hold what was backed up, or the repository; and which of what is backed up the target's server may be.
+    pub(super) async fn sources(
+        &self,
+        session: &BackupVerificationSession,
+        found: &References,
+    ) -> Result<(Vec<Claim>, Vec<String>), Error> {
         let (mut sources, reading) = (Vec::new(), found.reading);
         let own = session.namespace().unwrap_or_default();
         let own = own.as_str();
@@ -73,7 +82,7 @@ impl Driver {
             named
                 .extend(snapshot.spec.app_ref.clone().map(|source| (source, format!("what Snapshot {own}/{} holds", snapshot.name_any()))));
         }
-        let target = found.target.as_ref().map_or(own, |target| target.namespace.as_str());
+        let target = found.target.as_ref().map_or(own, Target::namespace);
         let (backed_up, others) = try_join(self.backed_up_in(target), self.all::<BackupStorage>(target)).await?;
         named.extend(backed_up.into_iter().map(|(mut reference, role)| {
             reference.namespace = reference.namespace_or(target).to_owned();
@@ -82,6 +91,9 @@ impl Driver {
         let mut seen = std::collections::HashSet::new();
         named
             .retain(|(reference, _)| seen.insert((reference.namespace_or(own).to_owned(), reference.kind.clone(), reference.name.clone())));
+        if let Some(Target::Database(server)) = &found.target {
+            return Ok((sources, self.served_for(server, &named, own).await?));
+        }
         for (reference, role) in named {
             let namespace = reference.namespace_or(own).to_owned();
             for name in self.claims_of(&reference, &namespace).await? {
@@ -108,7 +120,20 @@ impl Driver {
                 sources.push(Claim { place: crate::place::of_source(&local.source), role, ..Claim::default() });
             }
         }
-        Ok(sources)
+        Ok((sources, Vec::new()))
+    }
+
+    /// What of all that is backed up a database server may be, in words: restoring into any of its databases is refused.
+    async fn served_for(&self, target: &Server, named: &[(TypedObjectReference, String)], own: &str) -> Result<Vec<String>, Error> {
+        let mut found = Vec::new();
+        for (reference, role) in named {
+            let namespace = reference.namespace_or(own);
+            let source = database::read(&self.context.client, reference, namespace, role).await?;
+            if database::served_by(target, reference, namespace) || source.is_some_and(|source| database::same_server(target, &source)) {
+                found.push(role.clone());
+            }
+        }
+        Ok(found)
     }
 
     /// What others back up in the namespace of the target: restoring over it would destroy it just the same.

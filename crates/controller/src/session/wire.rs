@@ -16,11 +16,18 @@ pub(super) struct Refusal {
     pub(super) cause: Cause,
     /// What happened and what to do, naming object, field and remedy.
     pub(super) message: String,
+    /// Whether the backup was restored all the same: then it is what was restored that is not as it must be, or was not asked.
+    pub(super) restored: bool,
 }
 
 impl Refusal {
     pub(super) fn new(cause: Cause, message: impl Into<String>) -> Self {
-        Self { cause, message: message.into() }
+        Self { cause, message: message.into(), restored: false }
+    }
+
+    /// The same of a backup that was restored.
+    pub(super) fn after_restore(self) -> Self {
+        Self { restored: true, ..self }
     }
 }
 
@@ -45,11 +52,22 @@ pub(super) fn verified(status: &mut BackupVerificationSessionStatus, now: Timest
     status.phase = Some(phase::verification(&status.conditions).into());
 }
 
-/// Writes that nothing was proven, and why. Both conditions are False, so that upstream's rule can never call it Succeeded.
+/// Writes that the Job of a verifier was made and has answered.
+pub(super) fn asked(status: &mut BackupVerificationSessionStatus, now: Timestamp) {
+    set(status, Condition::new(of::VERIFICATION_EXECUTOR_ENSURED, condition::TRUE, reasons::ENSURED_VERIFICATION_EXECUTOR), now);
+}
+
+/// Writes that nothing was proven, and why. BackupVerified is False whatever it was, so that upstream's rule can never call it
+/// Succeeded; the restore is, unless it came to its end.
 pub(super) fn failed(status: &mut BackupVerificationSessionStatus, refusal: &Refusal, now: Timestamp) {
     let error = quoted(&format!("{}: {}", refusal.cause, refusal.message));
     let entry = |kind, reason, lead: &str| Condition::new(kind, condition::FALSE, reason).with_message(format!("{lead}. Reason: {error}"));
-    set(status, entry(of::RESTORE_SUCCEEDED, reasons::FAILED_TO_RESTORE_BACKUP, "Failed to restore backup"), now);
+    let restore = if refusal.restored {
+        Condition::new(of::RESTORE_SUCCEEDED, condition::TRUE, reasons::RESTORED_BACKUP)
+    } else {
+        entry(of::RESTORE_SUCCEEDED, reasons::FAILED_TO_RESTORE_BACKUP, "Failed to restore backup")
+    };
+    set(status, restore, now);
     set(status, entry(of::BACKUP_VERIFIED, reasons::FAILED_TO_VERIFY_BACKUP, "Failed to verify backup"), now);
     status.cause = Some(refusal.cause.into());
     refusal.message.clone_into(&mut status.message);

@@ -52,6 +52,8 @@ pub(super) struct Ended {
 pub(super) struct Names<'a> {
     /// In the marker.
     pub(super) run: &'a str,
+    /// Runs before it.
+    pub(super) earlier: &'a [String],
     /// Sent at the end of the stream.
     pub(super) token: &'a str,
     /// Of the client's session.
@@ -62,7 +64,7 @@ impl Client {
     /// Starts it.
     pub(super) fn start(program: &std::path::Path, access: &Access, names: &Names<'_>) -> Result<Self, Finding> {
         let place = &access.place;
-        let (last, after) = plant_after(names.token, names.run);
+        let (last, after) = plant_after(names.token, names.run, names.earlier);
         let mut command = Command::new(program);
         command.args(["-X", "-q", "-w", "-1", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=verbose"]);
         command.arg("-c").arg(plant_before()).args(["-f", "-"]).arg("-c").arg(after);

@@ -4,7 +4,7 @@
 use std::{collections::BTreeSet, io::Read as _, time::Duration};
 
 use backproof_api::{
-    Cause, Verdict,
+    Cause, Verdict, environment,
     query::Engine,
     report::{Counts, DatabaseFacts, Finding},
 };
@@ -39,9 +39,9 @@ pub(super) fn restore(args: &Args, location: &Location, run: &Run) -> Result<(),
         return Err(Finding { kind: Cause::EngineNotSupported, path: engine.key().to_owned(), detail });
     }
     run.progress.begin(Step::Open, 0, 0);
-    let access = args.connection.access()?;
     let effort = (args.readers, args.memory << 20);
-    opened(location, effort, run, |repository, effort| from_repository(args, (repository, effort), &access, run))
+    // The repository first: whoever reads that the target's Secret is missing sees that the repository is not at fault.
+    opened(location, effort, run, |repository, effort| from_repository(args, (repository, effort), &args.connection.access()?, run))
 }
 
 fn from_repository(args: &Args, (repository, effort): (&mut Repository, Effort), access: &Access, run: &Run) -> Result<(), Finding> {
@@ -125,7 +125,7 @@ fn into_database(args: &Args, access: &Access, parts: Parts, size: u64, snapshot
     let found = |fault: Fault| fault.finding(&at);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.map_err(|error| internal(format!("no runtime: {error}")))?;
-    let (nonce, token) = (random().map_err(internal)?, random().map_err(internal)?);
+    let (nonce, token) = (nonce().map_err(internal)?, random().map_err(internal)?);
     let server = Server::new(access.clone(), STATEMENT_LIMIT).map_err(found)?;
     let target = runtime.block_on(Target::open(&server, &access.place.database)).map_err(found)?;
     run.facts(|facts| {
@@ -147,10 +147,10 @@ fn into_database(args: &Args, access: &Access, parts: Parts, size: u64, snapshot
         return Ok(None);
     }
     run.progress.begin(Step::Wipe, 0, 0);
-    runtime.block_on(target.empty(&nonce)).map_err(found)?;
+    let earlier = runtime.block_on(target.empty(&nonce)).map_err(found)?;
     run.progress.begin(Step::Restore, 1, size);
     let application = format!("backproof-{nonce}");
-    let client = Client::start(&args.client, access, &Names { run: &nonce, token: &token, application: &application })?;
+    let client = Client::start(&args.client, access, &Names { run: &nonce, earlier: &earlier, token: &token, application: &application })?;
     let (ended, problem) = feed(client, first, parts, scan, snapshot);
     run.facts(|facts| {
         if let Some(database) = &mut facts.database {
@@ -219,6 +219,17 @@ fn told(ended: &Ended, at: &str) -> Result<(), Problem> {
 
 fn objected(objection: Objection, snapshot: Id) -> Finding {
     Finding { kind: objection.cause, path: format!("snapshot {}", snapshot.short()), detail: objection.detail }
+}
+
+/// Name of this run in the database. A session restores once, and by its UID the verifier knows whose data it asks.
+fn nonce() -> Result<String, String> {
+    let session = std::env::var(environment::SESSION_UID).ok().filter(|uid| !uid.is_empty());
+    match session {
+        None => random(),
+        // It becomes part of statements.
+        Some(uid) if uid.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') => Ok(uid),
+        Some(uid) => Err(format!("{}: {uid:?} is no UID", environment::SESSION_UID)),
+    }
 }
 
 /// 128 bits as hex digits.

@@ -14,11 +14,13 @@ pub(crate) struct ConnectionArgs {
     #[arg(long, value_parser = str::parse::<Engine>)]
     pub(crate) engine: Engine,
     /// Where it is: postgres://USER@HOST:PORT/DATABASE, other characters than letters, digits, - . _ ~ percent-encoded. The
-    /// password comes from PGPASSWORD, or from the file `password` in BACKPROOF_CONNECTION_DIR.
-    #[arg(long, value_parser = str::parse::<Place>)]
-    connection: Place,
+    /// password comes from PGPASSWORD, or from the file `password` in BACKPROOF_CONNECTION_DIR; a USER that is left out, from
+    /// the file `username` there.
+    #[arg(long, value_parser = str::parse::<Address>)]
+    connection: Address,
     /// Authorities (PEM) that the server's certificate must come from. With it TLS is demanded, and name and certificate are
-    /// checked; without it there is no TLS.
+    /// checked; without it there is no TLS. By default the file `ca.crt` in BACKPROOF_CONNECTION_DIR, if there is one, or what
+    /// BACKPROOF_CONNECTION_CA holds.
     #[arg(long)]
     ca: Option<PathBuf>,
     /// Seconds to wait for a server that does not answer, or is still starting.
@@ -26,7 +28,16 @@ pub(crate) struct ConnectionArgs {
     wait: u64,
 }
 
-/// A database on a server.
+/// What a command line says of a database on a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Address {
+    host: String,
+    port: u16,
+    user: Option<String>,
+    database: String,
+}
+
+/// A database on a server, and who we are there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) host: String,
@@ -47,27 +58,69 @@ pub(crate) struct Access {
 impl ConnectionArgs {
     /// The access that arguments and environment describe.
     pub(crate) fn access(&self) -> Result<Access, Finding> {
-        Ok(Access { place: self.connection.clone(), password: password()?, ca: self.ca.clone(), wait: Duration::from_secs(self.wait) })
+        let given = &self.connection;
+        let user = match &given.user {
+            Some(user) => user.clone(),
+            None => mounted("username")?
+                .ok_or_else(|| missing("username", "no user is named: give postgres://USER@HOST:PORT/DATABASE".to_owned()))?,
+        };
+        let place = Place { host: given.host.clone(), port: given.port, user, database: given.database.clone() };
+        Ok(Access { place, password: password()?, ca: self.authorities()?, wait: Duration::from_secs(self.wait) })
     }
+
+    /// The file with the authorities. What comes in the environment is written to one, as the server's client reads files only.
+    fn authorities(&self) -> Result<Option<PathBuf>, Finding> {
+        if self.ca.is_some() {
+            return Ok(self.ca.clone());
+        }
+        if let Some(file) = folder().map(|folder| folder.join("ca.crt")).filter(|file| file.exists()) {
+            return Ok(Some(file));
+        }
+        let Some(pem) = std::env::var_os(environment::CONNECTION_CA).filter(|pem| !pem.is_empty()) else { return Ok(None) };
+        let file = std::env::temp_dir().join("backproof-connection-ca.crt");
+        std::fs::write(&file, pem.as_encoded_bytes()).map_err(|error| Finding {
+            kind: Cause::Internal,
+            path: file.display().to_string(),
+            detail: format!("the authorities of the database server cannot be written there: {error}"),
+        })?;
+        Ok(Some(file))
+    }
+}
+
+fn missing(what: &str, detail: String) -> Finding {
+    Finding { kind: Cause::SecretMissing, path: what.to_owned(), detail }
 }
 
 /// A server may ask for none, so that none is no fault yet.
 fn password() -> Result<Option<String>, Finding> {
-    let missing = |detail: String| Finding { kind: Cause::SecretMissing, path: "password".to_owned(), detail };
     if let Some(password) = std::env::var_os("PGPASSWORD").filter(|password| !password.is_empty()) {
-        return password.into_string().map(Some).map_err(|_| missing("PGPASSWORD is no UTF-8".to_owned()));
+        return password.into_string().map(Some).map_err(|_| missing("password", "PGPASSWORD is no UTF-8".to_owned()));
     }
-    let Some(folder) = std::env::var_os(environment::CONNECTION_DIR).filter(|folder| !folder.is_empty()) else { return Ok(None) };
-    let file = PathBuf::from(folder).join("password");
-    let text = std::fs::read_to_string(&file).map_err(|error| missing(format!("{} cannot be read: {error}", file.display())))?;
-    let password = text.trim_end_matches(['\r', '\n']);
-    if password.is_empty() {
-        return Err(missing(format!("{} is empty", file.display())));
-    }
-    Ok(Some(password.to_owned()))
+    mounted("password")
 }
 
-impl std::str::FromStr for Place {
+/// Where the server's Secret is mounted.
+fn folder() -> Option<PathBuf> {
+    std::env::var_os(environment::CONNECTION_DIR).filter(|folder| !folder.is_empty()).map(PathBuf::from)
+}
+
+/// A key of the server's Secret; nothing where none is mounted. One that is mounted must have it.
+fn mounted(key: &str) -> Result<Option<String>, Finding> {
+    let Some(folder) = folder() else { return Ok(None) };
+    let file = folder.join(key);
+    let text = std::fs::read_to_string(&file).map_err(|error| {
+        let detail =
+            format!("{} cannot be read ({error}): does the Secret of the database server exist, with the key {key}?", file.display());
+        missing(key, detail)
+    })?;
+    let value = text.trim_end_matches(['\r', '\n']);
+    if value.is_empty() {
+        return Err(missing(key, format!("{} is empty", file.display())));
+    }
+    Ok(Some(value.to_owned()))
+}
+
+impl std::str::FromStr for Address {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -91,7 +144,7 @@ impl std::str::FromStr for Place {
         Ok(Self {
             host: decode(url.host_str().unwrap_or_default().trim_matches(['[', ']']), "host")?,
             port: url.port().unwrap_or(5432),
-            user: decode(url.username(), "user")?,
+            user: if url.username().is_empty() { None } else { Some(decode(url.username(), "user")?) },
             database: decode(path, "database")?,
         })
     }
@@ -99,17 +152,18 @@ impl std::str::FromStr for Place {
 
 #[cfg(test)]
 mod tests {
-    use super::Place;
+    use super::Address;
 
     #[test]
-    fn urls_become_places() {
-        let place = |host: &str, port, user: &str, database: &str| Place {
+    fn urls_become_addresses() {
+        let place = |host: &str, port, user: &str, database: &str| Address {
             host: host.to_owned(),
             port,
-            user: user.to_owned(),
+            user: Some(user.to_owned()).filter(|user| !user.is_empty()),
             database: database.to_owned(),
         };
         for (text, expected) in [
+            ("postgres://db.verify.svc:5433/shop", place("db.verify.svc", 5433, "", "shop")),
             ("postgres://app@db.verify.svc/shop", place("db.verify.svc", 5432, "app", "shop")),
             ("postgresql://app@127.0.0.1:5433/shop", place("127.0.0.1", 5433, "app", "shop")),
             ("postgres://app@[::1]:1/shop", place("::1", 1, "app", "shop")),
@@ -120,21 +174,20 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_place_is_told_without_repeating_it() {
+    fn what_is_no_address_is_told_without_repeating_it() {
         for wrong in [
             "",
             "db:5432",
             "mysql://app@db/shop",
-            "postgres://db/shop",
             "postgres://app@db",
             "postgres://app@db/",
             "postgres://app@/shop",
             "postgres://app@db/shop?sslmode=disable",
             "postgres://app@db/a%00b",
         ] {
-            assert!(wrong.parse::<Place>().is_err(), "{wrong}");
+            assert!(wrong.parse::<Address>().is_err(), "{wrong}");
         }
-        let error = "postgres://app:hunter2@db/shop".parse::<Place>().unwrap_err();
+        let error = "postgres://app:hunter2@db/shop".parse::<Address>().unwrap_err();
         assert!(!error.contains("hunter2") && error.contains("PGPASSWORD"), "{error}");
     }
 }

@@ -7,9 +7,9 @@ mod postgres;
 use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use backproof_api::{
-    Cause,
+    Cause, environment,
     query::{Answer, Engine, Plan, judge},
-    report::{DatabaseFacts, Finding},
+    report::{DatabaseFacts, Finding, SnapshotFacts},
     shared::FreeForm,
 };
 use serde_json::Value;
@@ -25,10 +25,11 @@ use crate::{
 pub(crate) struct Args {
     #[command(flatten)]
     connection: ConnectionArgs,
-    /// File (YAML or JSON) with the checks: what stands below spec.query of a BackupVerifier, or the BackupVerifier itself.
+    /// File (YAML or JSON) with the checks: what stands below spec.query of a BackupVerifier, or the BackupVerifier itself. By
+    /// default they are what BACKPROOF_QUERY holds.
     #[arg(long)]
-    query: PathBuf,
-    /// The run that must have restored what is asked: database.run in the report of `restore-dump`.
+    query: Option<PathBuf>,
+    /// The run that must have restored what is asked: database.run in the report of `restore-dump`. In a Job it is the session's.
     #[arg(long)]
     run: Option<String>,
     /// Seconds that one statement may take.
@@ -51,10 +52,14 @@ pub(crate) struct Asked {
 
 /// Runs the command. Whatever happens, a report is written and the exit code is its outcome's.
 pub(crate) fn run(args: &Args) -> ExitCode {
-    let text = match std::fs::read_to_string(&args.query) {
+    let text = match &args.query {
+        Some(file) => std::fs::read_to_string(file).map_err(|error| format!("--query {}: {error}", file.display())),
+        None => told(environment::QUERY).ok_or_else(|| format!("--query is not given, and {} is not set", environment::QUERY)),
+    };
+    let text = match text {
         Ok(text) => text,
         Err(error) => {
-            eprintln!("error: --query {}: {error}", args.query.display());
+            eprintln!("error: {error}");
             return ExitCode::from(BAD_USAGE);
         }
     };
@@ -69,13 +74,23 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     run.finish()
 }
 
+/// What a Job is told.
+fn told(variable: &str) -> Option<String> {
+    std::env::var(variable).ok().filter(|value| !value.is_empty())
+}
+
 fn verify(args: &Args, text: &str, run: &Run) -> Result<(), Finding> {
+    // In a Job nobody can leave it out: what an earlier session restored proves nothing of this one.
+    let restored_by = args.run.clone().or_else(|| told(environment::SESSION_UID));
+    if let Some(id) = told(environment::RESTIC_SNAPSHOT) {
+        run.facts(|facts| facts.snapshot = Some(SnapshotFacts { id, ..SnapshotFacts::default() }));
+    }
     let engine = args.connection.engine;
     run.facts(|facts| facts.database = Some(DatabaseFacts { engine: engine.key().to_owned(), ..DatabaseFacts::default() }));
     let invalid = |detail: String| Finding { kind: Cause::VerifierInvalid, path: "spec.query".to_owned(), detail };
     let query = read(text).map_err(invalid)?;
     let plan = Plan::parse(&query, engine).map_err(|error| invalid(error.to_string()))?;
-    let asked = ask(args, &plan)?;
+    let asked = ask(args, &plan, restored_by.as_deref())?;
     let judged = judge(&plan, &asked.answers);
     let certain = asked.findings.is_empty();
     asked.findings.into_iter().chain(judged.findings).for_each(|finding| run.findings.push(finding));
@@ -83,7 +98,7 @@ fn verify(args: &Args, text: &str, run: &Run) -> Result<(), Finding> {
         facts.checks = judged.checks;
         if let Some(database) = &mut facts.database {
             database.server = asked.server;
-            database.run = args.run.clone().unwrap_or_default();
+            database.run = restored_by.unwrap_or_default();
         }
     });
     let verdict = run.findings.judge().verdict;
@@ -93,12 +108,12 @@ fn verify(args: &Args, text: &str, run: &Run) -> Result<(), Finding> {
     Ok(())
 }
 
-fn ask(args: &Args, plan: &Plan) -> Result<Asked, Finding> {
+fn ask(args: &Args, plan: &Plan, run: Option<&str>) -> Result<Asked, Finding> {
     match plan.engine {
         #[cfg(feature = "postgres")]
         Engine::Postgres => {
             let limit = Duration::from_secs(args.statement_timeout);
-            postgres::ask(args.connection.access()?, plan, args.run.as_deref(), limit)
+            postgres::ask(args.connection.access()?, plan, run, limit)
         }
         #[cfg(not(feature = "postgres"))]
         Engine::Postgres => Err(not_built(plan.engine)),

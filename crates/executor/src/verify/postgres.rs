@@ -91,6 +91,14 @@ impl Asker<'_> {
         let told = |cause, detail: String| Ok(Some(Fault::new(cause, detail)));
         match marked.marker {
             None => told(Cause::TargetNotEmpty, "it has no marker of Backproof, so no run of it restored what is there".to_owned()),
+            // It was there, and somebody else has restored since: what came of it nobody knows any more.
+            Some(marker) if marker.run != run && marker.earlier.iter().any(|earlier| earlier == run) => told(
+                Cause::TargetInUse,
+                format!(
+                    "run {run} restored into it, and meanwhile run {} has replaced that: give each verifier a database of its own",
+                    marker.run
+                ),
+            ),
             Some(marker) if marker.run != run => {
                 told(Cause::TargetStale, format!("it holds what run {} restored, and run {run} is to be proven", marker.run))
             }

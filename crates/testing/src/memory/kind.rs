@@ -19,6 +19,9 @@ pub struct Kind {
 pub const KINDS: &[Kind] = &[
     namespaced("Pod", "v1", "pods", true),
     namespaced("PersistentVolumeClaim", "v1", "persistentvolumeclaims", true),
+    namespaced("Service", "v1", "services", true),
+    namespaced("EndpointSlice", "discovery.k8s.io/v1", "endpointslices", false),
+    namespaced("AppBinding", "appcatalog.appscode.com/v1alpha1", "appbindings", false),
     namespaced("ServiceAccount", "v1", "serviceaccounts", false),
     cluster("PersistentVolume", "v1", "persistentvolumes"),
     cluster("Namespace", "v1", "namespaces"),

@@ -20,6 +20,7 @@ fn list(objects: &[Value]) -> Vec<String> {
 #[test]
 fn the_default_installation() {
     let expected = [
+        "Addon backproof-postgres-addon",
         "Addon backproof-pvc-addon",
         "ClusterRole backproof-controller",
         "ClusterRole backproof-discover",
@@ -29,6 +30,8 @@ fn the_default_installation() {
         "ClusterRoleBinding backproof-webhook",
         "Deployment backproof-system/backproof-controller",
         "Deployment backproof-system/backproof-webhook",
+        "Function backproof-kubedbverifier",
+        "Function backproof-postgres-restore",
         "Function backproof-pvc-restore",
         "Job backproof-system/backproof-test-admission",
         "NetworkPolicy backproof-system/backproof-controller",
@@ -59,6 +62,7 @@ fn what_each_value_adds() {
         "ConfigMap backproof-system/backproof-dashboard",
         "NetworkPolicy verify/backproof-discovery",
         "NetworkPolicy verify/backproof-restore",
+        "NetworkPolicy verify/backproof-verify",
         "PodDisruptionBudget backproof-system/backproof-controller",
         "PodDisruptionBudget backproof-system/backproof-webhook",
         "PodMonitor backproof-system/backproof-controller",
@@ -79,8 +83,11 @@ fn what_each_value_adds() {
     assert_eq!(
         gone,
         [
+            "Addon backproof-postgres-addon",
             "Addon backproof-pvc-addon",
             "Deployment backproof-system/backproof-webhook",
+            "Function backproof-kubedbverifier",
+            "Function backproof-postgres-restore",
             "Function backproof-pvc-restore",
             "Job backproof-system/backproof-test-admission",
             "NetworkPolicy backproof-system/backproof-controller",
@@ -142,7 +149,14 @@ fn a_digest_pins_every_image() {
     for (name, pod) in pods(&rendered) {
         assert_eq!(pod["containers"][0]["image"], image, "{name}");
     }
-    assert_eq!(one(&rendered, "Function", "backproof-pvc-restore")["spec"]["image"], image);
+    for function in ["backproof-pvc-restore", "backproof-kubedbverifier"] {
+        assert_eq!(one(&rendered, "Function", function)["spec"]["image"], image);
+    }
+    // An engine's image is another one, and pinned by itself.
+    let engine =
+        objects(&format!("engines: {{postgres: {{repository: registry.example/pg, digest: '{}'}}}}", image.split_once('@').unwrap().1));
+    let pinned = image.replace("registry.example/backproof", "registry.example/pg");
+    assert_eq!(one(&engine, "Function", "backproof-postgres-restore")["spec"]["image"], pinned);
     // The controller hands it on to trigger and discovery.
     let args = &one(&rendered, "Deployment", "backproof-controller")["spec"]["template"]["spec"]["containers"][0]["args"];
     assert!(args.as_array().unwrap().contains(&json!(format!("--image={image}"))), "{args}");
@@ -215,6 +229,9 @@ fn network_policies_narrowed_and_for_jobs() {
     let from = json!([{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]);
     assert_eq!(spec("backproof-controller")["ingress"], json!([{"ports": [{"protocol": "TCP", "port": "http"}], "from": from}]));
     // Nobody reaches restored data; a restore reaches storage alone, discovery writes Snapshots as well.
+    let asks = &spec("backproof-verify");
+    assert_eq!(asks["podSelector"]["matchExpressions"], json!([{"key": backproof_api::labels::SESSION_UID, "operator": "Exists"}]));
+    assert_eq!((&asks["ingress"], &asks["egress"]), (&json!([]), &json!([dns, storage])));
     for (name, component, egress) in [
         ("backproof-restore", backproof_api::labels::COMPONENT_RESTORE, json!([dns, storage])),
         ("backproof-discovery", backproof_api::labels::COMPONENT_DISCOVERY, json!([dns, api_server, storage])),

@@ -137,6 +137,8 @@ spec:
             claim: Some(yaml::<PersistentVolumeClaim>(&format!(
                 "{{metadata: {{name: scratch, namespace: demo, uid: {CLAIM}}}, spec: {{accessModes: [ReadWriteOnce]}}, status: {{phase: Bound}}}}"
             ))),
+            server: None,
+            verify_functions: Vec::new(),
             source: Source { namespace: "demo".into(), claims: vec!["shop-data".into()], claim_prefixes: Vec::new() },
             namespace_labels: Default::default(),
         };

@@ -5,6 +5,7 @@ mod facts;
 mod foreign;
 mod job;
 mod plan;
+mod query;
 mod reports;
 mod run;
 mod wipe;

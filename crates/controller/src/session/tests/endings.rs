@@ -237,7 +237,7 @@ fn what_changes_while_the_session_waits() {
         ),
         ("addon", |world| world.references.addon.as_mut().unwrap().metadata.uid = Some("new".into()), "VerifierChanged"),
         ("function gone", |world| world.references.function = None, "VerifierChanged"),
-        ("target made again", |world| world.references.target.as_mut().unwrap().uid = "new".into(), "TargetNotFound"),
+        ("target made again", |world| world.target().uid = "new".into(), "TargetNotFound"),
     ] {
         let mut world = World { lease: held(true, &[]), ..World::new() }.run(None);
         world.lease = None;

@@ -8,6 +8,7 @@ mod generate;
 mod gitops;
 mod holds;
 mod properties;
+mod query;
 mod refusals;
 mod story;
 mod wipe;

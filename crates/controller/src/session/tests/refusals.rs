@@ -3,7 +3,7 @@
 use backproof_api::{Cause, labels};
 
 use super::{
-    super::observed::{Claim, References},
+    super::observed::{Claim, References, Target},
     world::{World, merged, yaml},
 };
 use crate::shared::Reading;
@@ -170,8 +170,7 @@ fn what_is_wrong() {
             .map(|addon| merged(addon, "spec: {restoreTasks: [{name: logical-backup-restore, executor: Sidecar}]}"))
     });
     for (name, world, cause, says) in [
-        ("query", World::new().verifier("spec: {type: Query, function: f, query: {}}"), TypeNotSupported, "RestoreOnly works"),
-        ("script", World::new().verifier("spec: {type: Script}"), TypeNotSupported, "RestoreOnly works"),
+        ("script", World::new().verifier("spec: {type: Script}"), TypeNotSupported, "RestoreOnly and Query work"),
         ("no type", World::new().verifier("spec: {type: null}"), VerifierInvalid, "set it to RestoreOnly"),
         ("unknown type", World::new().verifier("spec: {type: Guess}"), VerifierInvalid, "set it to RestoreOnly"),
         ("timeout", World::new().verifier("spec: {timeout: 1d}"), VerifierInvalid, "spec.timeout"),
@@ -207,9 +206,9 @@ fn the_target_is_never_the_source() {
     let target = |patch: &str| World::new().verifier(&format!("spec: {{restoreOption: {{target: {patch}}}}}"));
     let claims = |change: fn(&mut Claim, &mut Claim)| {
         without(|world| {
-            let mut target = world.references.target.take().unwrap();
+            let mut target = world.target().clone();
             change(&mut target, &mut world.references.sources[1]);
-            world.references.target = Some(target);
+            world.references.target = Some(Target::Claim(target));
         })
     };
     for (name, world) in [
@@ -243,7 +242,7 @@ fn the_target_is_never_the_source() {
 fn namespaces_are_crossed_only_when_allowed() {
     let elsewhere = || {
         without(|world| {
-            world.references.target.as_mut().unwrap().namespace = "verify".into();
+            world.target().namespace = "verify".into();
             world.references.storage = world
                 .references
                 .storage
@@ -255,7 +254,7 @@ fn namespaces_are_crossed_only_when_allowed() {
     let mut listed = elsewhere();
     listed.settings.crossing = vec!["verify=demo".parse().unwrap()];
     assert_eq!(listed.run(None).end(), "Succeeded Verified -");
-    let claim = without(|world| world.references.target.as_mut().unwrap().namespace = "verify".into());
+    let claim = without(|world| world.target().namespace = "verify".into());
     refused("claim", claim, Cause::CrossNamespaceNotAllowed, "cannot be mounted in namespace verify");
     let secret = without(|world| {
         world.references.repository =

@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::super::{
     decide::decide,
     decision::{Decision, Effect, Wake},
-    observed::{Claim, Observed, OwnedInvoker, References, Remains, Retry, Seen, Settings, Sibling},
+    observed::{Claim, Observed, OwnedInvoker, References, Remains, Retry, Seen, Settings, Sibling, Target},
     stage::{Stage, stage},
 };
 use crate::{
@@ -177,7 +177,7 @@ impl World {
             snapshots: vec![yaml::<Snapshot>(SNAPSHOT)],
             addon: Some(yaml::<Addon>(ADDON)),
             function: Some(yaml::<Function>(FUNCTION)),
-            target: Some(claim("scratch", "tgt", "the target")),
+            target: Some(Target::Claim(claim("scratch", "tgt", "the target"))),
             sources: vec![claim("data", "src", "what the invoker backs up"), claim("repository", "rpv", "the repository")],
             ..References::default()
         });
@@ -211,6 +211,14 @@ impl World {
             hold: None,
             full: Vec::new(),
             live: None,
+        }
+    }
+
+    /// The claim that is restored into.
+    pub(super) fn target(&mut self) -> &mut Claim {
+        match self.references.target.as_mut() {
+            Some(Target::Claim(claim)) => claim,
+            other => panic!("{other:?}"),
         }
     }
 

@@ -74,12 +74,12 @@ impl<'a> Target<'a> {
         }
     }
 
-    /// Empties it and plants the nonce.
-    pub(crate) async fn empty(&self, run: &str) -> Result<(), Fault> {
+    /// Empties it and plants the nonce; tells which runs were there before.
+    pub(crate) async fn empty(&self, run: &str) -> Result<Vec<String>, Fault> {
         self.session.run("BEGIN").await?;
         let emptied = self.empty_within(run).await;
         match emptied {
-            Ok(()) => self.session.run("COMMIT").await,
+            Ok(earlier) => self.session.run("COMMIT").await.map(|()| earlier),
             Err(fault) => {
                 // If even that fails the connection is gone, and the transaction with it.
                 let _ = self.session.run("ROLLBACK").await;
@@ -88,7 +88,7 @@ impl<'a> Target<'a> {
         }
     }
 
-    async fn empty_within(&self, run: &str) -> Result<(), Fault> {
+    async fn empty_within(&self, run: &str) -> Result<Vec<String>, Fault> {
         for statements in [others_sql(), public_sql(), schemas_sql(), large_objects_sql()] {
             for row in self.session.rows(&statements, &[]).await? {
                 let statement: String = cell(&row, 0)?;
@@ -104,12 +104,15 @@ impl<'a> Target<'a> {
             let detail = format!("{first} cannot be removed ({} objects are left): give another empty database", left.count);
             return Err(Fault::new(Cause::TargetNotWipeable, detail));
         }
-        let (system, database) = self.marked().await?.identity;
-        let marker = Marker { backproof: 1, system, database, run: run.to_owned(), loaded: None };
+        let before = self.marked().await?;
+        let (system, database) = before.identity;
+        let earlier = before.marker.map(Marker::history).unwrap_or_default();
+        let marker = Marker { backproof: 1, system, database, run: run.to_owned(), earlier: earlier.clone(), loaded: None };
         self.session.run(&marker.plant(&self.database)?).await.map_err(|fault| Fault {
             detail: format!("the marker cannot be planted; make the user the database's owner: {}", fault.detail),
             ..fault
-        })
+        })?;
+        Ok(earlier)
     }
 
     /// Proves, after the client has ended well, that what is there was put there by this run.
@@ -169,7 +172,10 @@ pub(crate) fn plant_before() -> String {
 
 /// The last bytes of the stream, and what the client runs after it: the token must have arrived, the transaction must still be
 /// the one that was begun; then the marker says what was made.
-pub(crate) fn plant_after(token: &str, run: &str) -> (String, String) {
+pub(crate) fn plant_after(token: &str, run: &str, earlier: &[String]) -> (String, String) {
+    // Names of letters, digits and dashes: nothing in them would have to be quoted.
+    let earlier: Vec<String> = earlier.iter().map(|run| format!("\"{run}\"")).collect();
+    let earlier = earlier.join(",");
     let last = format!("\n;\nSELECT pg_catalog.set_config('backproof.token', '{token}', true);\n");
     let after = format!(
         r#"RESET SESSION AUTHORIZATION; RESET ROLE; SET LOCAL search_path = pg_catalog; DO $backproof$
@@ -185,7 +191,7 @@ BEGIN
   END IF;
   SELECT count(*), {FINGERPRINT} INTO made, print FROM {objects} o;
   EXECUTE format('COMMENT ON DATABASE %I IS %L', current_database(), format(
-    '{{"backproof":1,"system":"%s","database":%s,"run":"{run}","loaded":{{"xid":%s,"objects":%s,"fingerprint":"%s"}}}}',
+    '{{"backproof":1,"system":"%s","database":%s,"run":"{run}","earlier":[{earlier}],"loaded":{{"xid":%s,"objects":%s,"fingerprint":"%s"}}}}',
     (SELECT system_identifier FROM pg_control_system()), (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()),
     txid_current(), made, print));
 END

@@ -18,6 +18,9 @@ pub(crate) struct Marker {
     pub(crate) database: u32,
     /// The run that emptied it last.
     pub(crate) run: String,
+    /// Runs before that one, newest first: who finds himself here came first, and was replaced.
+    #[serde(default)]
+    pub(crate) earlier: Vec<String>,
     /// What that run put there; absent until it has.
     #[serde(default)]
     pub(crate) loaded: Option<Loaded>,
@@ -55,7 +58,17 @@ pub(crate) async fn marker_of(session: &Session, database: &str) -> Result<Optio
     Ok(Some(Marked { identity, marker }))
 }
 
+/// How many runs a marker remembers.
+const REMEMBERED: usize = 8;
+
 impl Marker {
+    /// The runs that come before the next one. Anybody may write a comment, and these become part of statements.
+    pub(super) fn history(self) -> Vec<String> {
+        let is_name =
+            |run: &String| !run.is_empty() && run.len() <= 64 && run.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        std::iter::once(self.run).chain(self.earlier).filter(is_name).take(REMEMBERED).collect()
+    }
+
     /// The statement that plants it.
     pub(super) fn plant(&self, database: &str) -> Result<String, Fault> {
         let internal = |detail: String| Fault::new(Cause::Internal, detail);
@@ -65,5 +78,22 @@ impl Marker {
             return Err(internal(format!("the marker {text} cannot be a literal")));
         }
         Ok(format!("COMMENT ON DATABASE {} IS '{text}'", super::quoted(database).map_err(internal)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Marker;
+
+    #[test]
+    fn a_marker_remembers_a_few_runs_and_nothing_that_is_no_name() {
+        let marker = |run: &str, earlier: &[&str]| -> Marker {
+            let json = serde_json::json!({"backproof": 1, "system": "1", "database": 1, "run": run, "earlier": earlier});
+            serde_json::from_value(json).unwrap()
+        };
+        assert_eq!(marker("b", &["a"]).history(), ["b", "a"]);
+        assert_eq!(marker("1-2", &["', DROP TABLE x; --", "%s", "", "c"]).history(), ["1-2", "c"]);
+        assert_eq!(marker("i", &["h", "g", "f", "e", "d", "c", "b", "a"]).history().len(), 8);
+        assert!(serde_json::from_str::<Marker>(r#"{"backproof":1,"system":"1","database":1,"run":"x"}"#).unwrap().earlier.is_empty());
     }
 }

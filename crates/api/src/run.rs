@@ -180,6 +180,9 @@ pub struct PinnedDatabase {
     /// SHA-256 of the authorities that the server's certificate must come from; empty where the object gives none.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub authorities: String,
+    /// SHA-256 of where its Services lead: selectors and external names. Whoever points one elsewhere has made it another server.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub leads_to: String,
 }
 
 /// [`PinnedJob::component`] of the verifier's Job. No component is called so: tasks choose those that begin with dump, pod,

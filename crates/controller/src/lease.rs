@@ -72,7 +72,7 @@ pub fn name(target: &PinnedTarget) -> String {
     let object = &target.object;
     if let Some(database) = &target.database {
         // By whatever objects it is reached.
-        let hash = names::hash(&["database", &database.host, &database.port.to_string(), &database.name]);
+        let hash = names::hash(&["database", &crate::database::normal(&database.host), &database.port.to_string(), &database.name]);
         return format!("target-{}", &hash[..40]);
     }
     let hash = names::hash(&[&target.api_group, &target.kind, &object.namespace, &object.name, &object.uid]);

@@ -62,6 +62,8 @@ pub(crate) struct ServiceReference {
     pub(crate) namespace: String,
     pub(crate) name: String,
     pub(crate) port: Option<u16>,
+    /// Parameters of the connection, as in a URL.
+    pub(crate) query: String,
 }
 
 /// A Secret of the AppBinding's namespace.
@@ -85,6 +87,16 @@ pub(crate) struct SecretTransform {
 pub(crate) struct RenameKey {
     pub(crate) from: String,
     pub(crate) to: String,
+}
+
+impl ClientConfig {
+    /// Which `sslmode` is asked for, in the URL or beside the Service.
+    pub(crate) fn ssl_mode(&self) -> Option<String> {
+        let url = self.url.as_deref().and_then(|url| url.split_once('?')).map(|(_, query)| query);
+        let beside = self.service.as_ref().map(|service| service.query.as_str());
+        let modes = url.into_iter().chain(beside).flat_map(|query| url::form_urlencoded::parse(query.as_bytes()));
+        modes.filter(|(name, _)| name == "sslmode").last().map(|(_, mode)| mode.into_owned())
+    }
 }
 
 impl AppBinding {

@@ -7,6 +7,8 @@ mod same;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
+
 use backproof_api::{
     BackupVerifier, Cause, VerificationType, names,
     query::{Engine, Level, Plan},
@@ -20,7 +22,7 @@ use url::Url;
 
 pub(crate) use form::{AppBinding, Form, form};
 pub(crate) use read::read;
-pub(crate) use same::{same_server, served_by};
+pub(crate) use same::{normal, same_server, served_by};
 
 use crate::failure::Failure;
 
@@ -43,12 +45,33 @@ pub(crate) struct Server {
     pub(crate) body: Body,
     /// Service that leads to it, as namespace and name; none where it lies elsewhere.
     pub(crate) service: Option<(String, String)>,
-    /// Addresses behind that Service.
+    /// Names and addresses by which it is reached, and those behind its Services.
     pub(crate) addresses: Vec<String>,
-    /// Pods behind that Service.
-    pub(crate) pods: Vec<String>,
+    /// Pods behind its Services, as namespace and name.
+    pub(crate) pods: Vec<(String, String)>,
+    /// What its Services select, with the namespace of each.
+    pub(crate) selectors: Vec<(String, BTreeMap<String, String>)>,
+    /// Hosts that its Services are only another name for.
+    pub(crate) external: Vec<String>,
+    /// Whether its object is there and cannot be read: then it may be any server.
+    pub(crate) unknown: bool,
     /// What it is to the backup, for messages.
     pub(crate) role: String,
+}
+
+impl Server {
+    /// A hash of where its Services lead, whoever runs behind them at the moment; empty where there are none.
+    fn leads_to(&self) -> String {
+        if self.selectors.is_empty() && self.external.is_empty() {
+            return String::new();
+        }
+        let selected = self.selectors.iter().map(|(namespace, selector)| {
+            let pairs: Vec<String> = selector.iter().map(|(key, value)| format!("{key}={value}")).collect();
+            format!("{namespace}:{}", pairs.join(","))
+        });
+        let all: Vec<String> = selected.chain(self.external.iter().cloned()).collect();
+        names::hash(&all.iter().map(String::as_str).collect::<Vec<_>>())
+    }
 }
 
 /// What an object says of a server.
@@ -194,6 +217,7 @@ pub(crate) fn pinned(server: &Server, wanted: &Wanted) -> Result<PinnedDatabase,
         user_key: keys.0,
         password_key: keys.1,
         authorities: if authorities.is_empty() { String::new() } else { names::hash(&[&authorities]) },
+        leads_to: server.leads_to(),
     })
 }
 
@@ -217,6 +241,12 @@ fn of_binding(binding: &AppBinding, server: &Server, wanted: &Wanted, what: &str
         return Err(unfit(
             "spec.clientConfig.insecureSkipTLSVerify is set, and whom nobody checks proves nothing: give its caBundle".to_owned(),
         ));
+    }
+    let bare = binding.client_config.ca_bundle.0.is_empty();
+    if let Some(mode) = binding.client_config.ssl_mode().filter(|mode| bare && !matches!(mode.as_str(), "disable" | "allow" | "prefer")) {
+        return Err(unfit(format!(
+            "it asks for sslmode={mode}, and without spec.clientConfig.caBundle nobody's certificate could be checked: give the authorities there"
+        )));
     }
     if binding.tls_secret.is_some() && binding.client_config.ca_bundle.0.is_empty() {
         return Err(unfit("spec.tlsSecret is set without spec.clientConfig.caBundle: give the authorities there; certificates of clients are not supported".to_owned()));

@@ -12,10 +12,14 @@ use kube::{
 use super::{
     AppBinding, Body, Form, Server, form as form_of,
     form::{BINDING, CATALOG},
+    same::{normal, services_of},
 };
 use crate::Error;
 
-/// The server that a reference means; nothing where it means none, or its object does not exist or cannot be read.
+/// Most Services that are followed from name to name.
+const MOST_NAMES: usize = 4;
+
+/// The server that a reference means; nothing where it means none, or its object does not exist.
 pub(crate) async fn read(client: &Client, reference: &TypedObjectReference, namespace: &str, role: &str) -> Result<Option<Server>, Error> {
     let name = &reference.name;
     let (object, body, service) = match form_of(&reference.api_group, &reference.kind) {
@@ -30,8 +34,9 @@ pub(crate) async fn read(client: &Client, reference: &TypedObjectReference, name
             let binding: AppBinding = match serde_json::from_value(spec) {
                 Ok(binding) => binding,
                 Err(error) => {
-                    tracing::warn!(namespace, name, error = error.to_string(), "an AppBinding cannot be read and counts as missing");
-                    return Ok(None);
+                    tracing::warn!(namespace, name, error = error.to_string(), "an AppBinding cannot be read: it may be of any server");
+                    let object = pinned(&found, namespace);
+                    return Ok(Some(Server { object, role: role.to_owned(), unknown: true, ..Server::default() }));
                 }
             };
             let service = binding.client_config.service.as_ref().map(|service| {
@@ -50,19 +55,40 @@ pub(crate) async fn read(client: &Client, reference: &TypedObjectReference, name
         }
     };
     let mut server = Server { object, body, service, role: role.to_owned(), ..Server::default() };
-    let Some((namespace, name)) = server.service.clone() else { return Ok(Some(server)) };
-    let elsewhere = match &server.body {
-        Body::Service(service) => service.external_name.clone(),
-        Body::Binding(_) => {
-            let api = Api::<Service>::namespaced(client.clone(), &namespace);
-            let found = api.get_opt(&name).await.map_err(Error::api(format!("get Service {namespace}/{name}")))?;
-            found.and_then(|service| service.spec).and_then(|spec| spec.external_name)
-        }
-    };
-    // A Service that is only another name for a host.
-    server.addresses.extend(elsewhere.filter(|host| !host.is_empty()));
-    behind(client, &namespace, &name, &mut server).await?;
+    let mut ahead: Vec<(String, String)> = server.service.iter().cloned().collect();
+    if let (Body::Binding(binding), None) = (&server.body, &server.service) {
+        let url = binding.client_config.url.as_deref().and_then(|url| url::Url::parse(url).ok());
+        ahead.extend(url.iter().flat_map(|url| services_of(url.host_str().unwrap_or_default(), namespace)));
+    }
+    // A Service may be only another name for a host, which may be a Service again.
+    for _ in 0..MOST_NAMES {
+        let Some((namespace, name)) = ahead.pop() else { break };
+        let api = Api::<Service>::namespaced(client.clone(), &namespace);
+        let Some(found) = api.get_opt(&name).await.map_err(Error::api(format!("get Service {namespace}/{name}")))? else { continue };
+        server.service.get_or_insert((namespace.clone(), name.clone()));
+        ahead.extend(through(&found, &namespace, &mut server));
+        behind(client, &namespace, &name, &mut server).await?;
+    }
     Ok(Some(server))
+}
+
+/// Notes by what names and addresses a Service is reached, and whom it selects; the Services that its external name may mean.
+fn through(service: &Service, namespace: &str, server: &mut Server) -> Vec<(String, String)> {
+    server.addresses.push(format!("{}.{namespace}.svc", service.name_any()));
+    let balancer =
+        service.status.iter().filter_map(|status| status.load_balancer.as_ref()).flat_map(|balancer| balancer.ingress.iter().flatten());
+    server.addresses.extend(balancer.flat_map(|ingress| ingress.ip.iter().chain(&ingress.hostname)).cloned());
+    let Some(spec) = &service.spec else { return Vec::new() };
+    let own = spec.cluster_ips.iter().flatten().chain(spec.external_ips.iter().flatten());
+    server.addresses.extend(own.filter(|address| *address != "None").cloned());
+    let selector = spec.selector.clone().unwrap_or_default();
+    if !selector.is_empty() {
+        server.selectors.push((namespace.to_owned(), selector));
+    }
+    let Some(host) = spec.external_name.as_ref().filter(|host| !host.is_empty()) else { return Vec::new() };
+    server.addresses.push(host.clone());
+    server.external.push(normal(host));
+    services_of(host, namespace)
 }
 
 fn pinned<K: kube::Resource>(object: &K, namespace: &str) -> PinnedObject {
@@ -82,7 +108,8 @@ async fn behind(client: &Client, namespace: &str, service: &str, server: &mut Se
         .map_err(Error::api(format!("list the EndpointSlices of Service {namespace}/{service}")))?;
     for endpoint in slices.items.into_iter().flat_map(|slice| slice.endpoints) {
         server.addresses.extend(endpoint.addresses);
-        server.pods.extend(endpoint.target_ref.filter(|target| target.kind.as_deref() == Some("Pod")).and_then(|target| target.name));
+        let pod = endpoint.target_ref.filter(|target| target.kind.as_deref() == Some("Pod")).and_then(|target| target.name);
+        server.pods.extend(pod.map(|pod| (namespace.to_owned(), pod)));
     }
     Ok(())
 }

@@ -110,6 +110,14 @@ fn what_an_appbinding_cannot_be_used_for_is_refused_by_name() {
         (json!({"clientConfig": {}}), "TargetNotSupported: AppBinding verify/pg: spec.clientConfig names neither"),
         (json!({"clientConfig": {"url": "nonsense"}}), "TargetNotSupported: AppBinding verify/pg: spec.clientConfig.url is none"),
         (
+            json!({"clientConfig": {"url": "postgres://db.example/x?sslmode=require"}}),
+            "TargetNotSupported: AppBinding verify/pg: it asks for sslmode=require",
+        ),
+        (
+            json!({"clientConfig": {"service": {"name": "pg", "query": "a=b&sslmode=verify-full"}}}),
+            "TargetNotSupported: AppBinding verify/pg: it asks for sslmode=verify-full",
+        ),
+        (
             json!({"clientConfig": {"service": {"name": "pg"}, "insecureSkipTLSVerify": true}}),
             "TargetNotSupported: AppBinding verify/pg: spec.clientConfig.insecureSkipTLSVerify",
         ),
@@ -197,11 +205,58 @@ fn one_server_by_whatever_name() {
         ("another Service with other pods", at(&["10.0.0.8"]), false),
         ("another", other("live", json!({"service": {"name": "live"}})), false),
         ("a host outside", other("live", json!({"url": "postgres://db.example"})), false),
+        ("one that nobody can read", Server { unknown: true, ..Server::default() }, true),
+        ("a Service that selects the same", selecting("verify", &[("app", "pg"), ("role", "primary")]), true),
+        ("one that selects others", selecting("verify", &[("app", "live")]), false),
+        ("one that selects the same elsewhere", selecting("live", &[("app", "pg")]), false),
+        ("one that selects nothing", selecting("verify", &[]), false),
     ] {
-        let target = Server { addresses: vec!["10.0.0.7".into()], ..target() };
+        let target = Server { addresses: vec!["10.0.0.7".into()], selectors: selecting("verify", &[("app", "pg")]).selectors, ..target() };
         assert_eq!(same_server(&target, &source), same, "{name}");
         assert_eq!(same_server(&source, &target), same, "{name}, the other way round");
     }
+}
+
+fn selecting(namespace: &str, pairs: &[(&str, &str)]) -> Server {
+    let selector = pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    Server { selectors: vec![(namespace.to_owned(), selector)], ..Server::default() }
+}
+
+#[test]
+fn hosts_that_mean_services() {
+    for (host, expected) in [
+        ("live", "verify/live"),
+        ("Live.shop", "shop/live"),
+        ("live.shop.svc.", "shop/live"),
+        ("live.shop.svc.cluster.local", "shop/live"),
+        ("live-0.live.shop.svc", "shop/live"),
+        ("db.example", "example/db"),
+        ("a.b.c.example", ""),
+        ("10.0.0.7", ""),
+        ("[::1]", ""),
+        ("", ""),
+    ] {
+        let found: Vec<String> =
+            same::services_of(host, "verify").into_iter().map(|(namespace, name)| format!("{namespace}/{name}")).collect();
+        assert_eq!(found.join(" "), expected, "{host}");
+    }
+}
+
+/// A Service that is pointed elsewhere while a session waits has become another server.
+#[test]
+fn where_services_lead_is_pinned() {
+    let leads = |server: &Server| pinned(server, &wanted(&asking(shop(), Value::Null)).unwrap()).unwrap().leads_to;
+    let target = |change: fn(&mut Server)| {
+        let mut server = Server { selectors: selecting("verify", &[("app", "pg")]).selectors, ..binding(kubedb()) };
+        change(&mut server);
+        leads(&server)
+    };
+    let as_it_was = target(|_| ());
+    assert!(!as_it_was.is_empty());
+    assert_eq!(target(|server| server.addresses.push("10.0.0.9".into())), as_it_was, "its pod was made again");
+    assert_ne!(target(|server| server.external.push("live.shop.svc".into())), as_it_was);
+    assert_ne!(target(|server| drop(server.selectors[0].1.insert("app".into(), "live".into()))), as_it_was);
+    assert_eq!(leads(&binding(kubedb())), "", "no Service, nothing to compare");
 }
 
 #[test]
@@ -220,8 +275,13 @@ fn a_workload_that_is_backed_up_and_serves_the_target() {
         ("pg-abc12", "DaemonSet", "pg", true),
         ("pg-0", "PersistentVolumeClaim", "pg", false),
         ("other-0", "StatefulSet", "pg", false),
+        ("live-1", "Cluster", "live", true),
+        ("live-scratch-1", "Cluster", "live", false),
+        ("renamed", "Cluster", "p", false),
+        // Its Service is called pg.
+        ("renamed", "Cluster", "pg", true),
     ] {
-        let server = Server { pods: vec![pod.into()], ..service(&[5432]) };
+        let server = Server { pods: vec![("verify".into(), pod.into())], ..service(&[5432]) };
         assert_eq!(served_by(&server, &workload(kind, name), "verify"), own, "{pod} {kind} {name}");
         assert!(!served_by(&server, &workload(kind, name), "demo"), "{pod}: of another namespace");
     }

@@ -63,7 +63,7 @@ impl Sources {
                     namespace: target.namespace.clone(),
                     name: target.name.clone(),
                 };
-                crate::database::read(client, &reference, &target.namespace, "the target").await?
+                crate::database::read(client, &reference, &target.namespace, "the target").await?.filter(|server| !server.unknown)
             }
         };
         Ok(Inputs { verifier, snapshot, repository, storage, namespace_labels, addons, functions, verify_functions, claim, server, source })

@@ -62,7 +62,8 @@ impl Driver {
             let claim = self.claim(&namespace, &target.name, "the target", reading).await?;
             claim.filter(|claim| !claim.uid.is_empty()).map(Target::Claim)
         } else {
-            database::read(client, &target, &namespace, "the target").await?.map(|server| Target::Database(Box::new(server)))
+            let server = database::read(client, &target, &namespace, "the target").await?.filter(|server| !server.unknown);
+            server.map(|server| Target::Database(Box::new(server)))
         };
         Ok(found)
     }

@@ -5,13 +5,15 @@
 //! from the caches, as that never changes while the claim lives. Should another one have taken its name meanwhile, the executor
 //! refuses the target, as no marker there has the pinned claim's UID.
 
+use std::collections::BTreeSet;
+
 use backproof_api::{
     BackupBatch, BackupConfiguration, BackupStorage, BackupVerificationSession, Guarded, Repository, shared::TypedObjectReference,
 };
 use futures::future::{try_join, try_join3};
 use k8s_openapi::api::{
     apps::v1::{DaemonSet, Deployment, StatefulSet},
-    core::v1::{PersistentVolume, PersistentVolumeClaim, PodSpec},
+    core::v1::{PersistentVolume, PersistentVolumeClaim, Pod, PodSpec},
 };
 use kube::{Api, Resource, ResourceExt, api::ListParams, runtime::reflector::ObjectRef};
 
@@ -88,6 +90,16 @@ impl Driver {
             reference.namespace = reference.namespace_or(target).to_owned();
             (reference, role)
         }));
+        if let Some(Target::Database(server)) = &found.target {
+            // Its pods may run elsewhere, and what they hold is backed up there.
+            let elsewhere = server.service.iter().map(|(namespace, _)| namespace).chain(server.pods.iter().map(|(namespace, _)| namespace));
+            for namespace in elsewhere.filter(|namespace| *namespace != target).collect::<BTreeSet<_>>() {
+                named.extend(self.backed_up_in(namespace).await?.into_iter().map(|(mut reference, role)| {
+                    reference.namespace = reference.namespace_or(namespace).to_owned();
+                    (reference, role)
+                }));
+            }
+        }
         let mut seen = std::collections::HashSet::new();
         named
             .retain(|(reference, _)| seen.insert((reference.namespace_or(own).to_owned(), reference.kind.clone(), reference.name.clone())));
@@ -126,14 +138,31 @@ impl Driver {
     /// What of all that is backed up a database server may be, in words: restoring into any of its databases is refused.
     async fn served_for(&self, target: &Server, named: &[(TypedObjectReference, String)], own: &str) -> Result<Vec<String>, Error> {
         let mut found = Vec::new();
+        let mounted = self.claims_mounted_by(&target.pods).await?;
         for (reference, role) in named {
             let namespace = reference.namespace_or(own);
             let source = database::read(&self.context.client, reference, namespace, role).await?;
-            if database::served_by(target, reference, namespace) || source.is_some_and(|source| database::same_server(target, &source)) {
+            let mounts =
+                is_claim(&reference.api_group, &reference.kind) && mounted.contains(&(namespace.to_owned(), reference.name.clone()));
+            let same = source.is_some_and(|source| database::same_server(target, &source));
+            if mounts || same || database::served_by(target, reference, namespace) {
                 found.push(role.clone());
             }
         }
         Ok(found)
+    }
+
+    /// The claims that these pods mount, as namespace and name.
+    async fn claims_mounted_by(&self, pods: &[(String, String)]) -> Result<BTreeSet<(String, String)>, Error> {
+        let mut claims = BTreeSet::new();
+        for namespace in pods.iter().map(|(namespace, _)| namespace).collect::<BTreeSet<_>>() {
+            let own = |pod: &Pod| pods.iter().any(|(place, name)| place == namespace && pod.metadata.name.as_ref() == Some(name));
+            for pod in self.all::<Pod>(namespace).await?.into_iter().filter(own) {
+                let names = pod.spec.as_ref().map(mounted).unwrap_or_default();
+                claims.extend(names.into_iter().map(|name| (namespace.clone(), name)));
+            }
+        }
+        Ok(claims)
     }
 
     /// What others back up in the namespace of the target: restoring over it would destroy it just the same.

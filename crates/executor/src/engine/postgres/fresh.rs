@@ -67,6 +67,11 @@ impl<'a> Target<'a> {
         };
         match self.marked().await?.marker {
             None => refuse("it has no marker of Backproof, so Backproof did not put it there".to_owned()),
+            // It was empty then, and a failed run commits nothing. What is there is somebody's, or was committed by the dump
+            // itself; nobody can tell which.
+            Some(Marker { run, loaded: None, .. }) => refuse(format!(
+                "run {run} of Backproof emptied it and did not succeed, so that nobody knows whose that is. If nobody needs it, drop the database and create it again"
+            )),
             Some(Marker { run, loaded: Some(loaded), .. }) if loaded.fingerprint != found.fingerprint => {
                 refuse(format!("that is not what run {run} of Backproof put there"))
             }
@@ -89,6 +94,8 @@ impl<'a> Target<'a> {
     }
 
     async fn empty_within(&self, run: &str) -> Result<Vec<String>, Fault> {
+        // Again: since it was asked the repository may have been slow.
+        self.admit().await?;
         for statements in [others_sql(), public_sql(), schemas_sql(), large_objects_sql()] {
             for row in self.session.rows(&statements, &[]).await? {
                 let statement: String = cell(&row, 0)?;

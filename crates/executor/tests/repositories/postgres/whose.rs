@@ -1,8 +1,13 @@
 //! Whose what is in a database is: nothing of anybody else is removed, and nothing of anybody else is called a defect.
 
-use backproof_api::Cause;
+use backproof_api::{Cause, Verdict, report::Report};
 
 use super::world::{GREEN, World, expect, open, red};
+
+/// The run that restored.
+fn run_of(report: Report) -> String {
+    report.database.expect("the database").run
+}
 
 #[test]
 fn what_came_after_a_failed_run_is_not_ours() {
@@ -19,4 +24,45 @@ fn what_came_after_a_failed_run_is_not_ours() {
     world.server.sql("shop", "DROP TABLE precious");
     expect(&world.restore(&good, &place, &[]), GREEN);
     assert_eq!(world.tables("shop"), "a");
+}
+
+/// A query that what is there contradicts, in every way there is.
+const CONTRADICTED: &str = "postgres:
+- {database: shop, table: a, rowCount: 5}
+- {database: shop, table: lost}
+- {database: shop, schema: lost}
+";
+
+/// Nothing of it is known, and nothing is called a defect.
+#[track_caller]
+fn unknown(world: &World, query: &str, run: &str, cause: Cause) {
+    let report = expect(&world.verify(query, &world.place("shop"), &["--run", run]), open(cause));
+    assert!(report.checks.iter().all(|check| check.holds.is_none()), "{report:?}");
+    assert!(report.findings.iter().all(|finding| finding.kind.verdict() == Verdict::Inconclusive), "{report:?}");
+}
+
+#[test]
+fn what_is_not_of_the_asked_run_is_no_defect_of_its_backup() {
+    let world = World::start(&[]);
+    let snapshot = world.backup(b"CREATE TABLE a AS SELECT 1 AS x;");
+    world.server.create("shop");
+    let place = world.place("shop");
+    let run = run_of(expect(&world.restore(&snapshot, &place, &[]), GREEN));
+    expect(&world.verify(CONTRADICTED, &place, &["--run", &run]), red(Cause::ObjectMissing));
+    // Another run, earlier or never heard of.
+    unknown(&world, CONTRADICTED, "somebody", Cause::TargetInUse);
+    let second = run_of(expect(&world.restore(&snapshot, &place, &[]), GREEN));
+    unknown(&world, CONTRADICTED, &run, Cause::TargetInUse);
+    // Somebody wrote to it.
+    world.server.sql("shop", "CREATE TABLE mine ()");
+    unknown(&world, CONTRADICTED, &second, Cause::TargetInUse);
+    world.server.sql("shop", "DROP TABLE mine");
+    expect(&world.verify(CONTRADICTED, &place, &["--run", &second]), red(Cause::ObjectMissing));
+    // Somebody took the marker, or all of it, away.
+    world.server.sql("postgres", "COMMENT ON DATABASE shop IS NULL");
+    unknown(&world, CONTRADICTED, &second, Cause::TargetInUse);
+    world.server.sql("postgres", "DROP DATABASE shop");
+    unknown(&world, CONTRADICTED, &second, Cause::TargetNotFound);
+    world.server.create("shop");
+    unknown(&world, CONTRADICTED, &second, Cause::TargetInUse);
 }

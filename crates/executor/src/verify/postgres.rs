@@ -12,7 +12,7 @@ use backproof_api::{
 use super::Asked;
 use crate::engine::{
     Access,
-    postgres::{Fault, Marker, Objects, Purpose, Server, Session, marker_of, quoted},
+    postgres::{Fault, Lock, Marker, Objects, Purpose, Server, Session, marker_of, quoted},
 };
 
 /// Databases that a server has from the start; asked for others' existence if the given one does not exist.
@@ -38,6 +38,12 @@ pub(super) fn ask(access: Access, plan: &Plan, run: Option<&str>, limit: Duratio
         let mut answers = Vec::with_capacity(plan.checks.len());
         for check in &plan.checks {
             answers.push(asker.answer(check).await.unwrap_or_else(|fault| Answer::Unknown { cause: fault.cause, detail: fault.detail }));
+        }
+        // No lock keeps out who is not of Backproof, and a session that was lost has lost its lock.
+        if let Some(run) = run
+            && let Err(another) = asker.whose(plan, run).await
+        {
+            return Ok(nothing_of(plan, version, another));
         }
         Ok(Asked { server: version, answers, findings: Vec::new() })
     })
@@ -69,7 +75,7 @@ struct Asker<'a> {
     server: &'a Server,
     home: String,
     hall: Session,
-    /// A session in each database that was asked.
+    /// A session in each database that was asked; each keeps restores away from its database for as long as anything is asked.
     rooms: BTreeMap<String, Session>,
 }
 
@@ -93,7 +99,9 @@ impl Asker<'_> {
         self.reopen_hall().await?;
         let absent =
             || Fault::new(Cause::TargetNotFound, format!("it does not exist, and run {run} restored into it: somebody has dropped it"));
-        let marked = marker_of(&self.hall, database).await?.ok_or_else(absent)?;
+        marker_of(&self.hall, database).await?.ok_or_else(absent)?;
+        // Behind the lock: what it says now holds until everything is asked.
+        let marked = marker_of(self.room(database).await?, database).await?.ok_or_else(absent)?;
         let taken = |detail: String| Err(Fault::new(Cause::TargetInUse, detail));
         match marked.marker {
             None => taken(format!("it has no marker of Backproof, so that what is there is not what run {run} restored")),
@@ -169,6 +177,12 @@ impl Asker<'_> {
     async fn room(&mut self, database: &str) -> Result<&Session, Fault> {
         if self.rooms.get(database).is_none_or(Session::is_closed) {
             let session = self.server.open(database, Purpose::Reading).await?;
+            if !session.lock(Lock::Shared).await? {
+                return Err(Fault::new(
+                    Cause::TargetInUse,
+                    "a run of Backproof is restoring into this database: ask when it is done".to_owned(),
+                ));
+            }
             self.rooms.insert(database.to_owned(), session);
         }
         self.rooms.get(database).ok_or_else(|| Fault::new(Cause::Internal, "no session".to_owned()))

@@ -8,14 +8,11 @@
 use backproof_api::Cause;
 
 use super::{
-    Fault, Marker, Objects, Purpose, Server, Session,
+    Fault, Lock, Marker, Objects, Purpose, Server, Session,
     marker::{Marked, marker_of},
     objects::{FINGERPRINT, objects},
     session::cell,
 };
-
-/// Held while a run works at a target: "back", "prof".
-const LOCK: &str = "1650553707, 1886547814";
 
 /// A database to restore into, and the session that watches over it.
 pub(crate) struct Target<'a> {
@@ -40,14 +37,12 @@ impl<'a> Target<'a> {
             true => Fault { cause: Cause::TargetNotFound, detail: format!("{}: create it, empty", fault.detail), ..fault },
             false => fault,
         })?;
-        let sql = format!(
-            "SELECT pg_catalog.current_setting('server_version'), pg_catalog.current_setting('server_version_num')::int4, pg_catalog.pg_try_advisory_lock({LOCK})"
-        );
-        let row = session.row(&sql, &[]).await?;
-        if !cell::<bool>(&row, 2)? {
+        let sql = "SELECT pg_catalog.current_setting('server_version'), pg_catalog.current_setting('server_version_num')::int4";
+        let row = session.row(sql, &[]).await?;
+        if !session.lock(Lock::Alone).await? {
             return Err(Fault::new(
                 Cause::TargetInUse,
-                "another run of Backproof is restoring into this database: run again when it is done".to_owned(),
+                "another run of Backproof restores into this database, or asks it: run again when it is done".to_owned(),
             ));
         }
         let major = u32::try_from(cell::<i32>(&row, 1)? / 10_000).unwrap_or(0);

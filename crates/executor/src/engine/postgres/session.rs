@@ -13,6 +13,20 @@ const GRACE: Duration = Duration::from_secs(10);
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(250);
 
+/// How long a lock is waited for: whoever had it may just have ended, and the server has not noticed yet.
+const LINGER: Duration = Duration::from_secs(3);
+/// The lock of a database; advisory, so that only runs of Backproof heed it: "back", "prof".
+const LOCK: &str = "1650553707, 1886547814";
+
+/// How a run uses a database, until its session ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lock {
+    /// Nobody else does anything there.
+    Alone,
+    /// Nobody restores into it.
+    Shared,
+}
+
 /// What a session is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
@@ -110,6 +124,29 @@ impl Session {
     /// Runs statements of our own.
     pub(crate) async fn run(&self, sql: &str) -> Result<(), Fault> {
         self.within(self.client.batch_execute(sql)).await
+    }
+
+    /// Takes the lock of its database; says whether it could be had.
+    pub(crate) async fn lock(&self, lock: Lock) -> Result<bool, Fault> {
+        let function = match lock {
+            Lock::Alone => "pg_try_advisory_lock",
+            Lock::Shared => "pg_try_advisory_lock_shared",
+        };
+        self.lingering(|| async { cell::<bool>(&self.row(&format!("SELECT pg_catalog.{function}({LOCK})"), &[]).await?, 0) }).await
+    }
+
+    /// Asks until the answer is yes, but not for long.
+    pub(super) async fn lingering<F: Future<Output = Result<bool, Fault>>>(&self, ask: impl Fn() -> F) -> Result<bool, Fault> {
+        let until = Instant::now() + LINGER;
+        loop {
+            if ask().await? {
+                return Ok(true);
+            }
+            if Instant::now() >= until {
+                return Ok(false);
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
     }
 
     /// Whether the connection has ended.

@@ -20,7 +20,7 @@ use crate::support::{
 };
 
 /// Waits for something at the server.
-fn wait_for(server: &Server, sql: &str, expected: &str) {
+pub(super) fn wait_for(server: &Server, sql: &str, expected: &str) {
     let start = Instant::now();
     while server.sql("postgres", sql) != expected {
         assert!(start.elapsed() < Duration::from_secs(30), "{sql} is not {expected}");
@@ -29,11 +29,12 @@ fn wait_for(server: &Server, sql: &str, expected: &str) {
 }
 
 /// Waits until the client is at a statement that takes long.
-fn wait_for_sleep(server: &Server) {
+pub(super) fn wait_for_sleep(server: &Server) {
     wait_for(server, "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event = 'PgSleep'", "t");
 }
 
-const SLOW: &str = "CREATE TABLE slow (x int);\nINSERT INTO slow VALUES (1);\nSELECT pg_sleep(60);\n";
+/// A dump that takes a minute.
+pub(super) const SLOW: &str = "CREATE TABLE slow (x int);\nINSERT INTO slow VALUES (1);\nSELECT pg_sleep(60);\n";
 
 #[test]
 fn a_server_that_does_not_answer_is_inconclusive() {
@@ -98,7 +99,7 @@ fn an_executor_that_is_ended_commits_nothing() {
     let world = World::start(&[]);
     world.server.create("shop");
     let place = world.place("shop");
-    let short = SLOW.replace("60", "3");
+    let short = SLOW.replace("60", "10");
     // More than a pipe holds: a dump that was handed over whole may be committed whoever ends then.
     let long = world.backup(format!("{short}{}", "-- nothing\n".repeat(100_000)).as_bytes());
     let short = world.backup(short.as_bytes());

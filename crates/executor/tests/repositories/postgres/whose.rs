@@ -2,7 +2,12 @@
 
 use backproof_api::{Cause, Verdict, report::Report};
 
-use super::world::{GREEN, World, expect, open, red};
+use super::{
+    faults::{SLOW, wait_for_sleep},
+    server::PASSWORD,
+    world::{GREEN, World, expect, open, red},
+};
+use crate::support::run::Run;
 
 /// The run that restored.
 fn run_of(report: Report) -> String {
@@ -65,4 +70,33 @@ fn what_is_not_of_the_asked_run_is_no_defect_of_its_backup() {
     unknown(&world, CONTRADICTED, &second, Cause::TargetNotFound);
     world.server.create("shop");
     unknown(&world, CONTRADICTED, &second, Cause::TargetInUse);
+}
+
+#[test]
+fn a_database_is_not_asked_while_it_is_restored_nor_restored_while_it_is_asked() {
+    let world = World::start(&[]);
+    world.server.create("shop");
+    let place = world.place("shop");
+    let slow = world.backup(SLOW.replace("60", "12").as_bytes());
+    let first = world.begin_restore(&slow, &place, &[]);
+    wait_for_sleep(&world.server);
+    let asked = "postgres: [{database: shop, table: slow, rowCount: 1}]";
+    expect(&world.verify(asked, &place, &[]), open(Cause::TargetInUse));
+    let run = run_of(expect(&Run::watch(first), GREEN));
+    expect(&world.verify(asked, &place, &["--run", &run]), GREEN);
+
+    world.server.sql("postgres", "CREATE VIEW waits AS SELECT 1 AS x FROM pg_sleep(12)");
+    let waits = "postgres: [{database: shop, table: slow, rowCount: 1}, {database: postgres, table: waits, rowCount: 1}]";
+    let asking = world.begin_verify(waits, &place, &[], PASSWORD);
+    wait_for_sleep(&world.server);
+    let other = world.backup(b"CREATE TABLE other ();");
+    expect(&world.restore(&other, &place, &[]), open(Cause::TargetInUse));
+    expect(&Run::watch(asking), GREEN);
+    // It was this run's when asking began, and is not any more.
+    let waits = world.backup(b"CREATE VIEW waits AS SELECT 1 AS x FROM pg_sleep(3);");
+    let run = run_of(expect(&world.restore(&waits, &place, &[]), GREEN));
+    let asking = world.begin_verify("postgres: [{database: shop, table: waits, rowCount: 1}]", &place, &["--run", &run], PASSWORD);
+    wait_for_sleep(&world.server);
+    world.server.sql("postgres", "COMMENT ON DATABASE shop IS NULL");
+    expect(&Run::watch(asking), open(Cause::TargetInUse));
 }

@@ -49,13 +49,42 @@ impl<'a> Target<'a> {
         Ok(Self { server, database: database.to_owned(), version: cell(&row, 0)?, major, session })
     }
 
-    /// Refuses a database that holds what Backproof did not put there. Nothing is written.
+    /// Refuses a database that holds what Backproof did not put there, or that somebody uses. Nothing is written.
     pub(crate) async fn admit(&self) -> Result<(), Fault> {
+        if self.judge().await?.is_some() {
+            // Whoever was here may just have gone.
+            self.session.lingering(|| async { Ok(self.others().await?.is_none()) }).await?;
+            self.unused().await?;
+        }
+        Ok(())
+    }
+
+    /// Refuses if anybody else is connected. Rows are in no fingerprint: who began to use the database shows by being there.
+    async fn unused(&self) -> Result<(), Fault> {
+        let Some(others) = self.others().await? else { return Ok(()) };
+        let detail = format!(
+            "it is not empty, and {others} is connected to it. Whoever uses it must have a database of his own, or remove the comment of this one, by which Backproof knows it for its own"
+        );
+        Err(Fault::new(Cause::TargetInUse, detail))
+    }
+
+    /// Who else is connected, if anybody is. Without rights only the name of the user is seen; the server's own workers have none.
+    async fn others(&self) -> Result<Option<String>, Fault> {
+        let sql = "SELECT (pg_catalog.array_agg(pg_catalog.concat_ws(' with ', usename::text, NULLIF(application_name, '')) ORDER BY backend_start))[1] \
+                   FROM pg_catalog.pg_stat_activity WHERE datname = pg_catalog.current_database() AND pid <> pg_catalog.pg_backend_pid() \
+                   AND (backend_type = 'client backend' OR backend_type IS NULL AND usesysid IS NOT NULL)";
+        // Within a transaction the server would say what it said before.
+        self.session.run("SELECT pg_catalog.pg_stat_clear_snapshot()").await?;
+        cell(&self.session.row(sql, &[]).await?, 0)
+    }
+
+    /// What there is to be removed, if it may be.
+    async fn judge(&self) -> Result<Option<Objects>, Fault> {
         let found = Objects::of(&self.session, None).await?;
         if found.count == 0 {
-            return Ok(());
+            return Ok(None);
         }
-        let first = found.first.unwrap_or_default();
+        let first = found.first.clone().unwrap_or_default();
         let refuse = |why: String| {
             let detail = format!("it holds {first} ({} objects in all), and {why}. Give an empty database, or empty this one", found.count);
             Err(Fault::new(Cause::TargetNotEmpty, detail))
@@ -70,7 +99,7 @@ impl<'a> Target<'a> {
             Some(Marker { run, loaded: Some(loaded), .. }) if loaded.fingerprint != found.fingerprint => {
                 refuse(format!("that is not what run {run} of Backproof put there"))
             }
-            Some(_) => Ok(()),
+            Some(_) => Ok(Some(found)),
         }
     }
 
@@ -90,7 +119,10 @@ impl<'a> Target<'a> {
 
     async fn empty_within(&self, run: &str) -> Result<Vec<String>, Fault> {
         // Again: since it was asked the repository may have been slow.
-        self.admit().await?;
+        let something = self.judge().await?.is_some();
+        if something {
+            self.unused().await?;
+        }
         for statements in [others_sql(), public_sql(), schemas_sql(), large_objects_sql()] {
             for row in self.session.rows(&statements, &[]).await? {
                 let statement: String = cell(&row, 0)?;
@@ -100,6 +132,10 @@ impl<'a> Target<'a> {
                     Fault { cause, detail: format!("what an earlier run left cannot be removed ({statement}): {}", fault.detail), ..fault }
                 })?;
             }
+        }
+        if something {
+            // Nor has anybody come meanwhile.
+            self.unused().await?;
         }
         let left = Objects::of(&self.session, None).await?;
         if let Some(first) = left.first {

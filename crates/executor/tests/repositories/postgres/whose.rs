@@ -1,10 +1,14 @@
 //! Whose what is in a database is: nothing of anybody else is removed, and nothing of anybody else is called a defect.
 
+use std::time::Duration;
+
 use backproof_api::{Cause, Verdict, report::Report};
 
 use super::{
-    faults::{SLOW, wait_for_sleep},
+    HOLDS,
+    faults::{SLOW, wait_for, wait_for_sleep},
     server::PASSWORD,
+    shop,
     world::{GREEN, World, expect, open, red},
 };
 use crate::support::run::Run;
@@ -99,4 +103,27 @@ fn a_database_is_not_asked_while_it_is_restored_nor_restored_while_it_is_asked()
     wait_for_sleep(&world.server);
     world.server.sql("postgres", "COMMENT ON DATABASE shop IS NULL");
     expect(&Run::watch(asking), open(Cause::TargetInUse));
+}
+
+/// Rows are in no fingerprint, so that whoever has begun to use the database shows only by being there.
+#[test]
+fn a_database_that_somebody_uses_is_not_emptied() {
+    let world = World::start(&[]);
+    let snapshot = world.backup(&shop(&world));
+    world.server.create("shop");
+    let place = world.place("shop");
+    expect(&world.restore(&snapshot, &place, &[]), GREEN);
+    world.server.sql("shop", "CREATE ROLE app LOGIN PASSWORD 'x'; ALTER DATABASE shop OWNER TO app; GRANT ALL ON \"order\" TO app");
+    let mut application = world.server.begin("shop", "INSERT INTO \"order\" VALUES (4, 4, 'new'); SELECT pg_sleep(60)");
+    wait_for_sleep(&world.server);
+    let report = expect(&world.restore(&snapshot, &place, &[]), open(Cause::TargetInUse));
+    assert!(report.error.is_some_and(|error| error.contains("postgres")));
+    assert_eq!(world.server.sql("shop", "SELECT count(*) FROM \"order\""), "4");
+    application.kill().expect("ending it");
+    application.wait().expect("waiting for it");
+    world.server.sql("postgres", "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'shop'");
+    wait_for(&world.server, "SELECT count(*) FROM pg_stat_activity WHERE datname = 'shop'", "0");
+    std::thread::sleep(Duration::from_millis(200));
+    expect(&world.restore(&snapshot, &place, &[]), GREEN);
+    expect(&world.verify(HOLDS, &place, &[]), GREEN);
 }

@@ -2,6 +2,9 @@
 //! stops at the first error.
 //!
 //! It is killed before its input is closed, always: only [`Client::finish`] closes it, after the stream's last bytes.
+//!
+//! A dump is SQL, and nothing else: before it comes, the client is put into a mode, by `\restrict` and a key that nobody knows, in
+//! which it runs none of its own commands, wherever in a line or however quoted they stand.
 
 use std::{
     io::{Read, Write as _},
@@ -56,8 +59,48 @@ pub(super) struct Names<'a> {
     pub(super) earlier: &'a [String],
     /// Sent at the end of the stream.
     pub(super) token: &'a str,
+    /// By which the client would run commands again. It is told nobody.
+    pub(super) key: &'a str,
     /// Of the client's session.
     pub(super) application: &'a str,
+}
+
+/// Oldest minor version of each major one that knows `\restrict`. The ones before 13 never came to know it, and those after 17
+/// always did.
+const KNOW_RESTRICT: [(u32, u32); 5] = [(13, 22), (14, 19), (15, 14), (16, 10), (17, 6)];
+
+/// Refuses a client that could not be kept from running what a dump commands.
+pub(super) fn able(program: &std::path::Path) -> Result<(), Finding> {
+    let finding = |detail: String| Finding { kind: Cause::EngineClientFailed, path: program.display().to_string(), detail };
+    let mut command = Command::new(program);
+    command.arg("--version").env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    let output = command.stdin(Stdio::null()).output().map_err(|error| finding(not_started(&error)))?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    let said = said.trim();
+    match version(said) {
+        Some(version) if knows_restrict(version) => Ok(()),
+        Some(_) => Err(finding(format!(
+            "{said} does not know \\restrict, without which a dump could command it to run programs: use its newest minor version, or 18 and later"
+        ))),
+        None => Err(finding(format!("it does not tell its version by --version: {said:?}"))),
+    }
+}
+
+fn not_started(error: &std::io::Error) -> String {
+    format!("the client cannot be started ({error}): use an image that has PostgreSQL's psql, or name it with --client")
+}
+
+/// Major and minor version in a line like `psql (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)`.
+fn version(line: &str) -> Option<(u32, u32)> {
+    let number = line.strip_prefix("psql (PostgreSQL) ")?.split(' ').next()?;
+    // 19beta1, 18rc2.
+    let digits = |text: &str| text.chars().take_while(char::is_ascii_digit).collect::<String>().parse().ok();
+    let (major, minor) = number.split_once('.').unwrap_or((number, "0"));
+    Some((digits(major)?, digits(minor)?))
+}
+
+fn knows_restrict((major, minor): (u32, u32)) -> bool {
+    major >= 18 || KNOW_RESTRICT.iter().any(|(known, least)| major == *known && minor >= *least)
 }
 
 impl Client {
@@ -67,7 +110,7 @@ impl Client {
         let (last, after) = plant_after(names.token, names.run, names.earlier);
         let mut command = Command::new(program);
         command.args(["-X", "-q", "-w", "-1", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=verbose"]);
-        command.arg("-c").arg(plant_before()).args(["-f", "-"]).arg("-c").arg(after);
+        command.arg("-c").arg(plant_before()).arg("-c").arg(format!("\\restrict {}", names.key)).args(["-f", "-"]).arg("-c").arg(after);
         // Nothing of ours is for it: neither the repository's password nor the storage's credentials.
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.env("LC_ALL", "C").env("HOME", "/nonexistent").env("PGGSSENCMODE", "disable").env("PGCONNECT_TIMEOUT", "10");
@@ -84,7 +127,7 @@ impl Client {
         let failed = |error: std::io::Error| Finding {
             kind: Cause::EngineClientFailed,
             path: program.display().to_string(),
-            detail: format!("the client cannot be started ({error}): use an image that has PostgreSQL's psql, or name it with --client"),
+            detail: not_started(&error),
         };
         let mut child = command.spawn().map_err(failed)?;
         let input = child.stdin.take();
@@ -102,10 +145,10 @@ impl Client {
         self.input.as_mut().is_some_and(|input| input.write_all(bytes).is_ok())
     }
 
-    /// Says that this was all, and waits until it has ended.
-    pub(super) fn finish(mut self) -> Ended {
+    /// Says that this was all after `rest`, and waits until it has ended.
+    pub(super) fn finish(mut self, rest: &[u8]) -> Ended {
         let last = std::mem::take(&mut self.last);
-        let complete = self.feed(last.as_bytes());
+        let complete = self.feed(rest) && self.feed(last.as_bytes());
         if complete { self.wait() } else { self.abandon() }
     }
 
@@ -207,6 +250,13 @@ impl Ended {
                 let who = if state.starts_with("BP") { "psql was stopped" } else { "the server refuses the dump" };
                 (meaning(state), format!("{who}: {}", self.said.words))
             }
+            // It was not run.
+            (Some(3), None) if said.contains("commands are restricted;") || said.contains("\\unrestrict: ") => (
+                Cause::DumpNotSupported,
+                format!(
+                    "it holds a command of psql, which is not run: a dump of one database is needed, as pg_dump writes it without --create ({last})"
+                ),
+            ),
             // Told of an old client, never of the data.
             (Some(3), None) if said.contains("invalid command \\") => {
                 (Cause::DumpNotSupported, format!("the client does not know a command of the dump, use a newer one: {last}"))
@@ -247,6 +297,12 @@ mod tests {
             (exit(3), "psql:<stdin>:9: ERROR:  42704: role \"x\" does not exist\n", Some(Cause::TargetNotPrepared)),
             (exit(3), "psql:<stdin>:9: ERROR:  53100: could not extend file\n", Some(Cause::TargetFull)),
             (exit(3), "psql:<stdin>:5: error: invalid command \\restrict\n", Some(Cause::DumpNotSupported)),
+            (
+                exit(3),
+                "psql:<stdin>:5: error: backslash commands are restricted; only \\unrestrict is allowed\n",
+                Some(Cause::DumpNotSupported),
+            ),
+            (exit(3), "psql:<stdin>:5: error: \\unrestrict: wrong key\n", Some(Cause::DumpNotSupported)),
             (exit(3), "psql:<stdin>:9: FATAL:  57P01: terminating connection\n", Some(Cause::EngineUnavailable)),
             (exit(3), "something\n", Some(Cause::EngineUnavailable)),
             // Whatever it said before it lost the server.
@@ -257,6 +313,25 @@ mod tests {
             (9, "ERROR:  42601: x\n", Some(Cause::EngineClientFailed)),
         ] {
             assert_eq!(ended(status, text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_client_must_know_how_to_be_restricted() {
+        for (line, knows) in [
+            ("psql (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)", true),
+            ("psql (PostgreSQL) 15.14", true),
+            ("psql (PostgreSQL) 15.13", false),
+            ("psql (PostgreSQL) 12.22", false),
+            ("psql (PostgreSQL) 9.6.24", false),
+            ("psql (PostgreSQL) 17.5", false),
+            ("psql (PostgreSQL) 18.0", true),
+            ("psql (PostgreSQL) 19beta1", true),
+            ("psql (PostgreSQL) x", false),
+            ("something", false),
+            ("", false),
+        ] {
+            assert_eq!(version(line).is_some_and(knows_restrict), knows, "{line}");
         }
     }
 

@@ -60,6 +60,46 @@ fn renew(world: &World, snapshot: &str) {
     world.server.create("shop");
 }
 
+/// psql would run these, wherever in a line they stand.
+#[test]
+fn no_command_of_a_dump_is_run() {
+    let world = World::start(&[]);
+    world.server.create("shop");
+    let place = world.place("shop");
+    let proof = world.scratch.path().join("it-ran");
+    let touch = format!("touch {}", proof.display());
+    for text in [
+        format!("\\! {touch}\n"),
+        format!("  \\! {touch}\n"),
+        format!("SELECT 1; \\! {touch}\n"),
+        format!("SELECT 1 \\g |{touch}\n"),
+        format!("SELECT 1\\;SELECT 2 \\g |{touch}\n"),
+        format!("\\set x `{touch}`\n"),
+        format!("/* */ \\echo `{touch}`\n"),
+        format!("COPY (SELECT 1) TO stdout \\g |{touch}\n"),
+        format!("SET standard_conforming_strings = off;\nSELECT 'a\\'' ; \\! {touch}\n"),
+        format!("\\unrestrict x\n\\! {touch}\n"),
+        format!("\\restrict x\n\\unrestrict x\n SELECT 1; \\! {touch}\n"),
+        format!("SELECT 1; \\restrict x\n\\unrestrict x\n SELECT 1; \\! {touch}\n"),
+    ] {
+        let outcome = world.restore(&world.backup(text.as_bytes()), &place, &[]);
+        assert!(!proof.exists(), "{text}");
+        assert_eq!(outcome.told().expect(&text).cause, Some(Cause::DumpNotSupported), "{text}: {}\n{}", outcome.text, outcome.log);
+        assert_eq!(world.tables("shop"), "");
+    }
+    // Rows may look like them.
+    world.server.create("source");
+    world.server.sql(
+        "source",
+        "CREATE TABLE rows AS SELECT x FROM unnest(ARRAY[E'\\restrict a', E'\\\\restrict a', E'a\\n\\\\! b', E'\\\\', '\\.', E'\\r']) x",
+    );
+    for arguments in [&[][..], &["--inserts"]] {
+        expect(&world.restore(&world.backup(&world.server.dump("source", arguments)), &place, &[]), GREEN);
+        let rows = "SELECT md5(string_agg(x, ',' ORDER BY x)) FROM rows";
+        assert_eq!(world.server.sql("shop", rows), world.server.sql("source", rows));
+    }
+}
+
 #[test]
 fn what_cannot_be_proven_this_way_is_inconclusive_and_begun_only_if_it_may_be() {
     let world = World::start(&[]);

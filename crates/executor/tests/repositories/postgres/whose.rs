@@ -127,3 +127,39 @@ fn a_database_that_somebody_uses_is_not_emptied() {
     expect(&world.restore(&snapshot, &place, &[]), GREEN);
     expect(&world.verify(HOLDS, &place, &[]), GREEN);
 }
+
+#[test]
+fn extensions_of_the_administrator_stay() {
+    let world = World::start(&[]);
+    let dump = shop(&world);
+    world.server.sql("source", "CREATE SCHEMA tools; CREATE EXTENSION citext SCHEMA tools; CREATE TABLE named (name tools.citext)");
+    world.server.sql(
+        "source",
+        "CREATE PROCEDURE nothing() LANGUAGE sql AS ''; CREATE TYPE pair AS (a int, b mood); CREATE TYPE span AS RANGE (SUBTYPE = int);
+         CREATE TABLE parts (id int GENERATED ALWAYS AS IDENTITY, p pair, s span) PARTITION BY RANGE (id);
+         CREATE TABLE part PARTITION OF parts FOR VALUES FROM (1) TO (9);
+         CREATE STATISTICS correlated ON id, p FROM part; CREATE FUNCTION plus(pair, pair) RETURNS pair LANGUAGE sql AS 'SELECT $1';
+         CREATE OPERATOR + (LEFTARG = pair, RIGHTARG = pair, FUNCTION = plus); CREATE COLLATION mine FROM \"C\";
+         CREATE TEXT SEARCH DICTIONARY words (TEMPLATE = simple); CREATE TEXT SEARCH CONFIGURATION search (PARSER = \"default\");
+         CREATE OPERATOR FAMILY family USING btree; CREATE PUBLICATION news FOR TABLE \"order\"; ",
+    );
+    let snapshot = world.backup(&world.server.dump("source", &[]));
+    world.server.create("shop");
+    world.server.sql("shop", "CREATE EXTENSION hstore");
+    let place = world.place("shop");
+    let extensions = || world.server.sql("shop", "SELECT string_agg(extname, ' ' ORDER BY extname) FROM pg_extension WHERE oid >= 16384");
+    for _ in 0..2 {
+        expect(&world.restore(&snapshot, &place, &[]), GREEN);
+        assert_eq!(extensions(), "citext hstore");
+    }
+    // What the dump itself brought goes with the rest.
+    let plain = world.backup(&dump);
+    expect(&world.restore(&plain, &place, &[]), GREEN);
+    assert_eq!(extensions(), "hstore");
+    // One that lies in a schema of ours cannot stay without it.
+    world.server.sql("shop", "CREATE EXTENSION pgcrypto SCHEMA \"primary\"");
+    let report = expect(&world.restore(&plain, &place, &[]), open(Cause::TargetNotWipeable));
+    assert!(report.error.is_some_and(|error| error.contains("pgcrypto")));
+    assert_eq!(extensions(), "hstore pgcrypto");
+    assert_eq!(world.server.sql("shop", "SELECT count(*) FROM \"primary\".employee"), "100");
+}

@@ -117,6 +117,7 @@ fn what_cannot_be_proven_this_way_is_inconclusive_and_begun_only_if_it_may_be() 
         ("that goes elsewhere", with("\\connect postgres\nCREATE TABLE public.astray ();\n"), Cause::DumpNotSupported),
         ("that runs programs", with("\\! touch /nonexistent/x\n"), Cause::DumpNotSupported),
         ("that commits by itself", with("COMMIT;\nCREATE TABLE public.late ();\n"), Cause::DumpNotSupported),
+        ("in another encoding", b"CREATE TABLE a AS SELECT 'gr\xfcn' AS x;\n".to_vec(), Cause::TargetNotPrepared),
         ("of --clean", world.server.dump("source", &["--clean"]), Cause::DumpNotSupported),
         ("of one schema that is there already", world.server.dump("source", &["--schema=public"]), Cause::TargetNotPrepared),
         ("of a whole server", b"--\n-- PostgreSQL database cluster dump\n--\n".to_vec(), Cause::DumpNotSupported),

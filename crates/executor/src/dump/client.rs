@@ -22,7 +22,7 @@ use crate::engine::{
     postgres::{meaning, plant_after, plant_before},
 };
 
-/// How much of its error output is kept.
+/// How much of its errors is kept.
 const TAIL: usize = 4096;
 
 /// A running client.
@@ -33,12 +33,14 @@ pub(super) struct Client {
     last: String,
 }
 
-/// What it wrote to standard error.
+/// What it wrote to standard error. Only errors themselves are kept: details, excerpts and notices may hold rows of the backup,
+/// and a report is read by people who may not read those.
 #[derive(Debug, Default)]
 struct Said {
-    tail: Vec<u8>,
+    /// The last errors.
+    tail: String,
     line: Vec<u8>,
-    /// SQLSTATE of the first error.
+    /// SQLSTATE of the last error: it is what ended the client. A server may warn in its own language before.
     state: Option<String>,
     /// The line with it.
     words: String,
@@ -196,9 +198,6 @@ fn listen(mut errors: ChildStderr) -> Said {
 
 impl Said {
     fn hear(&mut self, bytes: &[u8]) {
-        self.tail.extend_from_slice(bytes);
-        let surplus = self.tail.len().saturating_sub(TAIL);
-        self.tail.drain(..surplus);
         for byte in bytes {
             if *byte == b'\n' {
                 self.end_line();
@@ -210,18 +209,57 @@ impl Said {
 
     fn end_line(&mut self) {
         let line = String::from_utf8_lossy(&std::mem::take(&mut self.line)).into_owned();
-        if self.state.is_none()
-            && let Some(state) = state_of(&line)
-        {
+        let state = state_of(&line);
+        // The client's own words.
+        if state.is_none() && !(line.starts_with("psql:") && line.contains("error: ")) {
+            return;
+        }
+        let line = state.map_or_else(|| line.clone(), |state| without_values(&line, state));
+        if let Some(state) = state {
             self.state = Some(state.to_owned());
-            self.words = line;
+            self.words.clone_from(&line);
+        }
+        self.tail.push_str(&line);
+        self.tail.push('\n');
+        while self.tail.len() > TAIL {
+            let first = self.tail.find('\n').map_or(self.tail.len(), |end| end + 1);
+            self.tail.drain(..first);
         }
     }
 }
 
-/// The SQLSTATE in a line like `psql:<stdin>:7: ERROR:  42601: syntax error`; none for notices and warnings.
+/// What libpq writes before the parts of a message that follow the first.
+const PARTS: [&str; 12] = [
+    "DETAIL",
+    "HINT",
+    "QUERY",
+    "CONTEXT",
+    "LOCATION",
+    "STATEMENT",
+    "SCHEMA NAME",
+    "TABLE NAME",
+    "COLUMN NAME",
+    "DATATYPE NAME",
+    "CONSTRAINT NAME",
+    "LINE",
+];
+
+/// A line without the values that errors about data quote.
+fn without_values(line: &str, state: &str) -> String {
+    let quotes = line.find('"').filter(|_| matches!(&state[..2], "22" | "23"));
+    let Some(first) = quotes else { return line.to_owned() };
+    // A value may hold quotes, and the end of the line.
+    let rest = line.rfind('"').filter(|last| *last > first).map_or("", |last| &line[last + 1..]);
+    format!("{}\"...\"{rest}", &line[..first])
+}
+
+/// The SQLSTATE in a line like `psql:<stdin>:7: ERROR:  42601: syntax error`; none for notices and warnings, some of which have
+/// the SQLSTATE of an error.
 fn state_of(line: &str) -> Option<&str> {
-    let (_, rest) = line.split_once(":  ")?;
+    let (before, rest) = line.split_once(":  ")?;
+    if PARTS.contains(&before) || before.ends_with("WARNING") {
+        return None;
+    }
     let state = rest.get(..5).filter(|_| rest.get(5..7) == Some(": "))?;
     let is_state = state.bytes().all(|byte| byte.is_ascii_digit() || byte.is_ascii_uppercase());
     (is_state && !matches!(&state[..2], "00" | "01" | "02")).then_some(state)
@@ -230,10 +268,7 @@ fn state_of(line: &str) -> Option<&str> {
 impl Ended {
     /// For the report.
     pub(super) fn facts(&self) -> ClientFacts {
-        ClientFacts {
-            exit_status: self.status.and_then(|status| status.code()),
-            error_output: String::from_utf8_lossy(&self.said.tail).trim().to_owned(),
-        }
+        ClientFacts { exit_status: self.status.and_then(|status| status.code()), error_output: self.said.tail.trim().to_owned() }
     }
 
     /// What is wrong, if anything. Only an error that the server itself told can be a defect.
@@ -242,7 +277,7 @@ impl Ended {
         if code == Some(0) {
             return None;
         }
-        let said = String::from_utf8_lossy(&self.said.tail);
+        let said = &self.said.tail;
         let last = said.trim().lines().last().unwrap_or("nothing").to_owned();
         Some(match (code, &self.said.state) {
             // 1 where what was run after the dump fails, 3 where the dump does.
@@ -292,6 +327,16 @@ mod tests {
             (exit(0), "psql:<stdin>:1: NOTICE:  00000: fine\n", None),
             (exit(3), "psql:<stdin>:7: ERROR:  42601: syntax error at or near \"x\"\n", Some(Cause::DumpRejected)),
             (exit(3), "psql:<stdin>:1: NOTICE:  00000: well\npsql:<stdin>:7: FEHLER:  22P02: falsch", Some(Cause::DumpRejected)),
+            (
+                exit(3),
+                "psql:<stdin>:7: WARNING:  22P06: nonstandard use\npsql:<stdin>:9: ERROR:  42704: role\n",
+                Some(Cause::TargetNotPrepared),
+            ),
+            (
+                exit(3),
+                "psql:<stdin>:7: WARNUNG:  22P06: nonstandard use\npsql:<stdin>:9: ERROR:  42704: role\n",
+                Some(Cause::TargetNotPrepared),
+            ),
             (exit(1), "ERROR:  BP001: the dump stops\n", Some(Cause::DumpTruncated)),
             (exit(1), "ERROR:  BP002: itself\n", Some(Cause::DumpNotSupported)),
             (exit(3), "psql:<stdin>:9: ERROR:  42704: role \"x\" does not exist\n", Some(Cause::TargetNotPrepared)),
@@ -338,9 +383,37 @@ mod tests {
     #[test]
     fn little_of_a_long_output_is_kept() {
         let mut said = Said::default();
+        for number in 0..10_000 {
+            said.hear(format!("psql: error: {number}\n").as_bytes());
+        }
         said.hear(&vec![b'x'; 1 << 20]);
-        said.hear(b"\nthe end");
-        assert!(said.tail.len() == TAIL && said.line.len() < TAIL);
-        assert!(said.tail.ends_with(b"the end"));
+        assert!(said.tail.len() <= TAIL && said.tail.len() > TAIL / 2 && said.line.len() < TAIL);
+        assert!(said.tail.ends_with(": 9999\n"));
+    }
+
+    #[test]
+    fn errors_are_kept_and_rows_are_not() {
+        let mut said = Said::default();
+        said.hear(
+            b"psql:<stdin>:3: NOTICE:  00000: row secret\n\
+            psql:<stdin>:4: ERROR:  22P02: invalid input syntax for type integer: \"a \"secret\"\"\n\
+            CONTEXT:  COPY a, line 1, column x: \"secret\"\n\
+            DETAIL:  42601: secret\n\
+            LINE 1: SELECT 'secret'\n\
+            psql:<stdin>:5: ERROR:  23505: duplicate key value violates unique constraint \"a_pkey\" here\n\
+            psql:<stdin>:5: ERROR:  22007: invalid \"secret\n\
+            secret\n\
+            psql:<stdin>:6: ERROR:  42P01: relation \"b\" does not exist\n\
+            psql:<stdin>:7: error: connection to server was lost\n",
+        );
+        assert_eq!(
+            said.tail,
+            "psql:<stdin>:4: ERROR:  22P02: invalid input syntax for type integer: \"...\"\n\
+            psql:<stdin>:5: ERROR:  23505: duplicate key value violates unique constraint \"...\" here\n\
+            psql:<stdin>:5: ERROR:  22007: invalid \"...\"\n\
+            psql:<stdin>:6: ERROR:  42P01: relation \"b\" does not exist\n\
+            psql:<stdin>:7: error: connection to server was lost\n"
+        );
+        assert_eq!(said.words, said.tail.lines().nth(3).unwrap());
     }
 }

@@ -100,6 +100,25 @@ fn no_command_of_a_dump_is_run() {
     }
 }
 
+/// What the server says of the data is for those who may read the database.
+#[test]
+fn rows_are_not_told() {
+    let world = World::start(&[]);
+    world.server.create("shop");
+    let place = world.place("shop");
+    for text in [
+        "CREATE TABLE a (x int);\nCOPY a FROM stdin;\nhunter2\n\\.\n",
+        "CREATE TABLE a (x int, y text CHECK (x > 1));\nINSERT INTO a VALUES (1, 'hunter2');\n",
+        "CREATE TABLE a (x text PRIMARY KEY);\nINSERT INTO a VALUES ('hunter2'), ('hunter2');\n",
+        "SELECT 'a \"quoted\" hunter2'::int;\n",
+        "SELECT 'two\nlines of hunter2'::int;\n",
+    ] {
+        let outcome = world.restore(&world.backup(text.as_bytes()), &place, &[]);
+        expect(&outcome, red(Cause::DumpRejected));
+        assert!(!outcome.text.contains("hunter2") && !outcome.log.contains("hunter2"), "{}\n{}", outcome.text, outcome.log);
+    }
+}
+
 #[test]
 fn what_cannot_be_proven_this_way_is_inconclusive_and_begun_only_if_it_may_be() {
     let world = World::start(&[]);

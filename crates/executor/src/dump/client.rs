@@ -123,7 +123,8 @@ impl Client {
         }
         match &access.ca {
             Some(ca) => command.env("PGSSLMODE", "verify-full").env("PGSSLROOTCERT", ca),
-            None => command.env("PGSSLMODE", "disable"),
+            // Whoever asks for the password as it is gets none; libpq knows that since version 16.
+            None => command.env("PGSSLMODE", "disable").env("PGREQUIREAUTH", "!password"),
         };
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
         let failed = |error: std::io::Error| Finding {

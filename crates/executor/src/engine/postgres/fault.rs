@@ -3,6 +3,8 @@
 
 use backproof_api::{Cause, report::Finding};
 
+use super::plain::CLEAR;
+
 /// Something that went wrong with a server, and what it means.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Fault {
@@ -40,6 +42,11 @@ impl Fault {
         }
     }
 
+    /// Nobody is there, or there is no way.
+    pub(super) fn of_stream(error: &std::io::Error) -> Self {
+        Self { passing: true, ..Self::new(Cause::EngineUnavailable, format!("no answer: {error}")) }
+    }
+
     fn of_connection(error: &tokio_postgres::Error) -> Self {
         let mut text = error.to_string();
         let mut source = std::error::Error::source(error);
@@ -55,6 +62,9 @@ impl Fault {
             let detail =
                 "the server asks for a password, and none is given: put it into PGPASSWORD, or into the key `password` of the Secret";
             return Self::new(Cause::SecretMissing, detail.to_owned());
+        }
+        if text.contains(CLEAR) {
+            return Self::new(Cause::EngineCredentialsRefused, CLEAR.to_owned());
         }
         let passing = !text.contains("TLS handshake");
         Self { cause: Cause::EngineUnavailable, detail: format!("no answer: {text}"), no_database: false, passing }

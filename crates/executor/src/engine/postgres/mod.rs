@@ -4,6 +4,7 @@ mod fault;
 mod fresh;
 mod marker;
 mod objects;
+mod plain;
 mod session;
 mod tls;
 

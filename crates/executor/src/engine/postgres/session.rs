@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use backproof_api::Cause;
-use tokio_postgres::{Client, Config, Row, config::SslMode, types::ToSql};
+use tokio_postgres::{Client, Config, NoTls, Row, config::SslMode, types::ToSql};
 
-use super::{Fault, tls::Tls};
+use super::{Fault, plain::Plain, tls::Tls};
 use crate::engine::Access;
 
 /// Longest time to connect once, and what a statement may take beyond its limit until the server is given up.
@@ -90,11 +90,22 @@ impl Server {
             Purpose::Reading => format!("-c default_transaction_read_only=on -c statement_timeout={limit} -c row_security=off"),
             Purpose::Writing => format!("-c default_transaction_read_only=off -c statement_timeout={limit} -c lock_timeout=30000"),
         });
-        let (client, connection) = config.connect(self.tls.clone()).await.map_err(|error| Fault::of(&error))?;
-        tokio::spawn(async move {
-            // Whoever uses the client is told the same.
-            let _ = connection.await;
-        });
+        let client = if self.access.ca.is_some() {
+            let (client, connection) = config.connect(self.tls.clone()).await.map_err(|error| Fault::of(&error))?;
+            tokio::spawn(async move {
+                // Whoever uses the client is told the same.
+                let _ = connection.await;
+            });
+            client
+        } else {
+            let stream = Plain::connect(&place.host, place.port).await.map_err(|error| Fault::of_stream(&error))?;
+            let (client, connection) = config.connect_raw(stream, NoTls).await.map_err(|error| Fault::of(&error))?;
+            tokio::spawn(async move {
+                // As above.
+                let _ = connection.await;
+            });
+            client
+        };
         let session = Session { client, limit: self.limit };
         let read_only: String = cell(&session.row("SELECT pg_catalog.current_setting('transaction_read_only')", &[]).await?, 0)?;
         match purpose {

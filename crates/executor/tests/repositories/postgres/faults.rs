@@ -216,6 +216,29 @@ fn tls_is_demanded_and_checked_when_an_authority_is_given() {
     expect(&world.verify(query, &place, &[&ca]), open(Cause::EngineUnavailable));
 }
 
+/// A password is for the server alone: without TLS it is not sent as it is.
+#[test]
+fn a_password_is_not_sent_in_clear() {
+    let world = World::start(&[]);
+    world.server.create("shop");
+    let snapshot = world.backup(b"CREATE TABLE a AS SELECT 1 AS x;");
+    let place = world.place("shop");
+    let query = "postgres: [{database: shop}]";
+    expect(&world.verify(query, &place, &[]), GREEN);
+    fs::write(world.server.file("data/pg_hba.conf"), "host all all all password\n").expect("writing");
+    world.server.sql("postgres", "SELECT pg_reload_conf()");
+    wait_for(&world.server, "SELECT auth_method FROM pg_hba_file_rules", "password");
+    expect(&world.verify(query, &place, &[]), open(Cause::EngineCredentialsRefused));
+    expect(&world.restore(&snapshot, &place, &[]), open(Cause::EngineCredentialsRefused));
+    for method in ["md5", "scram-sha-256", "trust"] {
+        fs::write(world.server.file("data/pg_hba.conf"), format!("host all all all {method}\n")).expect("writing");
+        world.server.sql("postgres", "SELECT pg_reload_conf()");
+        std::thread::sleep(Duration::from_millis(500));
+        expect(&world.verify(query, &place, &[]), GREEN);
+    }
+    expect(&world.restore(&snapshot, &place, &[]), GREEN);
+}
+
 /// A dump of many GiB takes no more memory than a small one. Blobs that repeat keep the repository small.
 #[test]
 #[ignore = "long: streams 5 GiB"]

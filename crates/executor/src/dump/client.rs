@@ -2,6 +2,9 @@
 //! stops at the first error.
 //!
 //! It is killed before its input is closed, always: only [`Client::finish`] closes it, after the stream's last bytes.
+//!
+//! A dump is SQL, and nothing else: before it comes, the client is put into a mode, by `\restrict` and a key that nobody knows, in
+//! which it runs none of its own commands, wherever in a line or however quoted they stand.
 
 use std::{
     io::{Read, Write as _},
@@ -19,7 +22,7 @@ use crate::engine::{
     postgres::{meaning, plant_after, plant_before},
 };
 
-/// How much of its error output is kept.
+/// How much of its errors is kept.
 const TAIL: usize = 4096;
 
 /// A running client.
@@ -30,12 +33,14 @@ pub(super) struct Client {
     last: String,
 }
 
-/// What it wrote to standard error.
+/// What it wrote to standard error. Only errors themselves are kept: details, excerpts and notices may hold rows of the backup,
+/// and a report is read by people who may not read those.
 #[derive(Debug, Default)]
 struct Said {
-    tail: Vec<u8>,
+    /// The last errors.
+    tail: String,
     line: Vec<u8>,
-    /// SQLSTATE of the first error.
+    /// SQLSTATE of the last error: it is what ended the client. A server may warn in its own language before.
     state: Option<String>,
     /// The line with it.
     words: String,
@@ -56,8 +61,48 @@ pub(super) struct Names<'a> {
     pub(super) earlier: &'a [String],
     /// Sent at the end of the stream.
     pub(super) token: &'a str,
+    /// By which the client would run commands again. It is told nobody.
+    pub(super) key: &'a str,
     /// Of the client's session.
     pub(super) application: &'a str,
+}
+
+/// Oldest minor version of each major one that knows `\restrict`. The ones before 13 never came to know it, and those after 17
+/// always did.
+const KNOW_RESTRICT: [(u32, u32); 5] = [(13, 22), (14, 19), (15, 14), (16, 10), (17, 6)];
+
+/// Refuses a client that could not be kept from running what a dump commands.
+pub(super) fn able(program: &std::path::Path) -> Result<(), Finding> {
+    let finding = |detail: String| Finding { kind: Cause::EngineClientFailed, path: program.display().to_string(), detail };
+    let mut command = Command::new(program);
+    command.arg("--version").env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    let output = command.stdin(Stdio::null()).output().map_err(|error| finding(not_started(&error)))?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    let said = said.trim();
+    match version(said) {
+        Some(version) if knows_restrict(version) => Ok(()),
+        Some(_) => Err(finding(format!(
+            "{said} does not know \\restrict, without which a dump could command it to run programs: use its newest minor version, or 18 and later"
+        ))),
+        None => Err(finding(format!("it does not tell its version by --version: {said:?}"))),
+    }
+}
+
+fn not_started(error: &std::io::Error) -> String {
+    format!("the client cannot be started ({error}): use an image that has PostgreSQL's psql, or name it with --client")
+}
+
+/// Major and minor version in a line like `psql (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)`.
+fn version(line: &str) -> Option<(u32, u32)> {
+    let number = line.strip_prefix("psql (PostgreSQL) ")?.split(' ').next()?;
+    // 19beta1, 18rc2.
+    let digits = |text: &str| text.chars().take_while(char::is_ascii_digit).collect::<String>().parse().ok();
+    let (major, minor) = number.split_once('.').unwrap_or((number, "0"));
+    Some((digits(major)?, digits(minor)?))
+}
+
+fn knows_restrict((major, minor): (u32, u32)) -> bool {
+    major >= 18 || KNOW_RESTRICT.iter().any(|(known, least)| major == *known && minor >= *least)
 }
 
 impl Client {
@@ -67,7 +112,7 @@ impl Client {
         let (last, after) = plant_after(names.token, names.run, names.earlier);
         let mut command = Command::new(program);
         command.args(["-X", "-q", "-w", "-1", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=verbose"]);
-        command.arg("-c").arg(plant_before()).args(["-f", "-"]).arg("-c").arg(after);
+        command.arg("-c").arg(plant_before()).arg("-c").arg(format!("\\restrict {}", names.key)).args(["-f", "-"]).arg("-c").arg(after);
         // Nothing of ours is for it: neither the repository's password nor the storage's credentials.
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.env("LC_ALL", "C").env("HOME", "/nonexistent").env("PGGSSENCMODE", "disable").env("PGCONNECT_TIMEOUT", "10");
@@ -78,13 +123,14 @@ impl Client {
         }
         match &access.ca {
             Some(ca) => command.env("PGSSLMODE", "verify-full").env("PGSSLROOTCERT", ca),
-            None => command.env("PGSSLMODE", "disable"),
+            // Whoever asks for the password as it is gets none; libpq knows that since version 16.
+            None => command.env("PGSSLMODE", "disable").env("PGREQUIREAUTH", "!password"),
         };
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
         let failed = |error: std::io::Error| Finding {
             kind: Cause::EngineClientFailed,
             path: program.display().to_string(),
-            detail: format!("the client cannot be started ({error}): use an image that has PostgreSQL's psql, or name it with --client"),
+            detail: not_started(&error),
         };
         let mut child = command.spawn().map_err(failed)?;
         let input = child.stdin.take();
@@ -102,10 +148,10 @@ impl Client {
         self.input.as_mut().is_some_and(|input| input.write_all(bytes).is_ok())
     }
 
-    /// Says that this was all, and waits until it has ended.
-    pub(super) fn finish(mut self) -> Ended {
+    /// Says that this was all after `rest`, and waits until it has ended.
+    pub(super) fn finish(mut self, rest: &[u8]) -> Ended {
         let last = std::mem::take(&mut self.last);
-        let complete = self.feed(last.as_bytes());
+        let complete = self.feed(rest) && self.feed(last.as_bytes());
         if complete { self.wait() } else { self.abandon() }
     }
 
@@ -153,9 +199,6 @@ fn listen(mut errors: ChildStderr) -> Said {
 
 impl Said {
     fn hear(&mut self, bytes: &[u8]) {
-        self.tail.extend_from_slice(bytes);
-        let surplus = self.tail.len().saturating_sub(TAIL);
-        self.tail.drain(..surplus);
         for byte in bytes {
             if *byte == b'\n' {
                 self.end_line();
@@ -167,18 +210,57 @@ impl Said {
 
     fn end_line(&mut self) {
         let line = String::from_utf8_lossy(&std::mem::take(&mut self.line)).into_owned();
-        if self.state.is_none()
-            && let Some(state) = state_of(&line)
-        {
+        let state = state_of(&line);
+        // The client's own words.
+        if state.is_none() && !(line.starts_with("psql:") && line.contains("error: ")) {
+            return;
+        }
+        let line = state.map_or_else(|| line.clone(), |state| without_values(&line, state));
+        if let Some(state) = state {
             self.state = Some(state.to_owned());
-            self.words = line;
+            self.words.clone_from(&line);
+        }
+        self.tail.push_str(&line);
+        self.tail.push('\n');
+        while self.tail.len() > TAIL {
+            let first = self.tail.find('\n').map_or(self.tail.len(), |end| end + 1);
+            self.tail.drain(..first);
         }
     }
 }
 
-/// The SQLSTATE in a line like `psql:<stdin>:7: ERROR:  42601: syntax error`; none for notices and warnings.
+/// What libpq writes before the parts of a message that follow the first.
+const PARTS: [&str; 12] = [
+    "DETAIL",
+    "HINT",
+    "QUERY",
+    "CONTEXT",
+    "LOCATION",
+    "STATEMENT",
+    "SCHEMA NAME",
+    "TABLE NAME",
+    "COLUMN NAME",
+    "DATATYPE NAME",
+    "CONSTRAINT NAME",
+    "LINE",
+];
+
+/// A line without the values that errors about data quote.
+fn without_values(line: &str, state: &str) -> String {
+    let quotes = line.find('"').filter(|_| matches!(&state[..2], "22" | "23"));
+    let Some(first) = quotes else { return line.to_owned() };
+    // A value may hold quotes, and the end of the line.
+    let rest = line.rfind('"').filter(|last| *last > first).map_or("", |last| &line[last + 1..]);
+    format!("{}\"...\"{rest}", &line[..first])
+}
+
+/// The SQLSTATE in a line like `psql:<stdin>:7: ERROR:  42601: syntax error`; none for notices and warnings, some of which have
+/// the SQLSTATE of an error.
 fn state_of(line: &str) -> Option<&str> {
-    let (_, rest) = line.split_once(":  ")?;
+    let (before, rest) = line.split_once(":  ")?;
+    if PARTS.contains(&before) || before.ends_with("WARNING") {
+        return None;
+    }
     let state = rest.get(..5).filter(|_| rest.get(5..7) == Some(": "))?;
     let is_state = state.bytes().all(|byte| byte.is_ascii_digit() || byte.is_ascii_uppercase());
     (is_state && !matches!(&state[..2], "00" | "01" | "02")).then_some(state)
@@ -187,10 +269,7 @@ fn state_of(line: &str) -> Option<&str> {
 impl Ended {
     /// For the report.
     pub(super) fn facts(&self) -> ClientFacts {
-        ClientFacts {
-            exit_status: self.status.and_then(|status| status.code()),
-            error_output: String::from_utf8_lossy(&self.said.tail).trim().to_owned(),
-        }
+        ClientFacts { exit_status: self.status.and_then(|status| status.code()), error_output: self.said.tail.trim().to_owned() }
     }
 
     /// What is wrong, if anything. Only an error that the server itself told can be a defect.
@@ -199,7 +278,7 @@ impl Ended {
         if code == Some(0) {
             return None;
         }
-        let said = String::from_utf8_lossy(&self.said.tail);
+        let said = &self.said.tail;
         let last = said.trim().lines().last().unwrap_or("nothing").to_owned();
         Some(match (code, &self.said.state) {
             // 1 where what was run after the dump fails, 3 where the dump does.
@@ -207,6 +286,13 @@ impl Ended {
                 let who = if state.starts_with("BP") { "psql was stopped" } else { "the server refuses the dump" };
                 (meaning(state), format!("{who}: {}", self.said.words))
             }
+            // It was not run.
+            (Some(3), None) if said.contains("commands are restricted;") || said.contains("\\unrestrict: ") => (
+                Cause::DumpNotSupported,
+                format!(
+                    "it holds a command of psql, which is not run: a dump of one database is needed, as pg_dump writes it without --create ({last})"
+                ),
+            ),
             // Told of an old client, never of the data.
             (Some(3), None) if said.contains("invalid command \\") => {
                 (Cause::DumpNotSupported, format!("the client does not know a command of the dump, use a newer one: {last}"))
@@ -242,11 +328,27 @@ mod tests {
             (exit(0), "psql:<stdin>:1: NOTICE:  00000: fine\n", None),
             (exit(3), "psql:<stdin>:7: ERROR:  42601: syntax error at or near \"x\"\n", Some(Cause::DumpRejected)),
             (exit(3), "psql:<stdin>:1: NOTICE:  00000: well\npsql:<stdin>:7: FEHLER:  22P02: falsch", Some(Cause::DumpRejected)),
+            (
+                exit(3),
+                "psql:<stdin>:7: WARNING:  22P06: nonstandard use\npsql:<stdin>:9: ERROR:  42704: role\n",
+                Some(Cause::TargetNotPrepared),
+            ),
+            (
+                exit(3),
+                "psql:<stdin>:7: WARNUNG:  22P06: nonstandard use\npsql:<stdin>:9: ERROR:  42704: role\n",
+                Some(Cause::TargetNotPrepared),
+            ),
             (exit(1), "ERROR:  BP001: the dump stops\n", Some(Cause::DumpTruncated)),
             (exit(1), "ERROR:  BP002: itself\n", Some(Cause::DumpNotSupported)),
             (exit(3), "psql:<stdin>:9: ERROR:  42704: role \"x\" does not exist\n", Some(Cause::TargetNotPrepared)),
             (exit(3), "psql:<stdin>:9: ERROR:  53100: could not extend file\n", Some(Cause::TargetFull)),
             (exit(3), "psql:<stdin>:5: error: invalid command \\restrict\n", Some(Cause::DumpNotSupported)),
+            (
+                exit(3),
+                "psql:<stdin>:5: error: backslash commands are restricted; only \\unrestrict is allowed\n",
+                Some(Cause::DumpNotSupported),
+            ),
+            (exit(3), "psql:<stdin>:5: error: \\unrestrict: wrong key\n", Some(Cause::DumpNotSupported)),
             (exit(3), "psql:<stdin>:9: FATAL:  57P01: terminating connection\n", Some(Cause::EngineUnavailable)),
             (exit(3), "something\n", Some(Cause::EngineUnavailable)),
             // Whatever it said before it lost the server.
@@ -261,11 +363,58 @@ mod tests {
     }
 
     #[test]
+    fn a_client_must_know_how_to_be_restricted() {
+        for (line, knows) in [
+            ("psql (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)", true),
+            ("psql (PostgreSQL) 15.14", true),
+            ("psql (PostgreSQL) 15.13", false),
+            ("psql (PostgreSQL) 12.22", false),
+            ("psql (PostgreSQL) 9.6.24", false),
+            ("psql (PostgreSQL) 17.5", false),
+            ("psql (PostgreSQL) 18.0", true),
+            ("psql (PostgreSQL) 19beta1", true),
+            ("psql (PostgreSQL) x", false),
+            ("something", false),
+            ("", false),
+        ] {
+            assert_eq!(version(line).is_some_and(knows_restrict), knows, "{line}");
+        }
+    }
+
+    #[test]
     fn little_of_a_long_output_is_kept() {
         let mut said = Said::default();
+        for number in 0..10_000 {
+            said.hear(format!("psql: error: {number}\n").as_bytes());
+        }
         said.hear(&vec![b'x'; 1 << 20]);
-        said.hear(b"\nthe end");
-        assert!(said.tail.len() == TAIL && said.line.len() < TAIL);
-        assert!(said.tail.ends_with(b"the end"));
+        assert!(said.tail.len() <= TAIL && said.tail.len() > TAIL / 2 && said.line.len() < TAIL);
+        assert!(said.tail.ends_with(": 9999\n"));
+    }
+
+    #[test]
+    fn errors_are_kept_and_rows_are_not() {
+        let mut said = Said::default();
+        said.hear(
+            b"psql:<stdin>:3: NOTICE:  00000: row secret\n\
+            psql:<stdin>:4: ERROR:  22P02: invalid input syntax for type integer: \"a \"secret\"\"\n\
+            CONTEXT:  COPY a, line 1, column x: \"secret\"\n\
+            DETAIL:  42601: secret\n\
+            LINE 1: SELECT 'secret'\n\
+            psql:<stdin>:5: ERROR:  23505: duplicate key value violates unique constraint \"a_pkey\" here\n\
+            psql:<stdin>:5: ERROR:  22007: invalid \"secret\n\
+            secret\n\
+            psql:<stdin>:6: ERROR:  42P01: relation \"b\" does not exist\n\
+            psql:<stdin>:7: error: connection to server was lost\n",
+        );
+        assert_eq!(
+            said.tail,
+            "psql:<stdin>:4: ERROR:  22P02: invalid input syntax for type integer: \"...\"\n\
+            psql:<stdin>:5: ERROR:  23505: duplicate key value violates unique constraint \"...\" here\n\
+            psql:<stdin>:5: ERROR:  22007: invalid \"...\"\n\
+            psql:<stdin>:6: ERROR:  42P01: relation \"b\" does not exist\n\
+            psql:<stdin>:7: error: connection to server was lost\n"
+        );
+        assert_eq!(said.words, said.tail.lines().nth(3).unwrap());
     }
 }

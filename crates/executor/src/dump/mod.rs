@@ -5,6 +5,7 @@
 //! when every byte of it has arrived, and is killed otherwise.
 
 mod client;
+mod own;
 mod scan;
 mod steps;
 mod stream;

@@ -1,5 +1,5 @@
-//! Looks at a dump as it passes: of which form it is, whether it commands the client to do something else than load it, and
-//! whether it ends as it should. Pure.
+//! Looks at a dump as it passes: of which form it is, and whether it ends as it should. What it commands the client to do is not looked
+//! for: the client refuses that by itself. Pure.
 
 use backproof_api::Cause;
 
@@ -10,38 +10,6 @@ const HEADER: &[u8] = b"-- PostgreSQL database dump\n";
 const CLUSTER_HEADER: &[u8] = b"-- PostgreSQL database cluster dump";
 const END: &[u8] = b"-- PostgreSQL database dump complete";
 const VERSION: &[u8] = b"-- Dumped from database version ";
-
-/// Commands of psql that leave the database that was connected to, or the database altogether. At the beginning of a line none
-/// of them can be the row of a table: there a backslash stands doubled, or before b, f, n, r, t, v, N or a dot.
-const COMMANDS: [&[u8]; 27] = [
-    b"connect",
-    b"c",
-    b"!",
-    b"i",
-    b"ir",
-    b"include",
-    b"include_relative",
-    b"o",
-    b"out",
-    b"copy",
-    b"w",
-    b"write",
-    b"g",
-    b"gx",
-    b"gexec",
-    b"gset",
-    b"e",
-    b"edit",
-    b"s",
-    b"setenv",
-    b"getenv",
-    b"cd",
-    b"lo_import",
-    b"lo_export",
-    b"q",
-    b"quit",
-    b"watch",
-];
 
 /// Files of another form than SQL, by their first bytes.
 const FORMS: [(&[u8], &str); 5] = [
@@ -68,24 +36,12 @@ fn objection(cause: Cause, detail: impl Into<String>) -> Objection {
 pub(super) struct Scan {
     head: Vec<u8>,
     tail: Vec<u8>,
-    /// The beginning of the current line, as far as it may be a command.
-    line: Vec<u8>,
-    /// Whether more of the current line may be needed.
-    within: Option<Line>,
     pub(super) bytes: u64,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Line {
-    /// It begins with a backslash.
-    Command,
-    /// It is none, or longer than any.
-    Other,
-}
-
 impl Scan {
-    /// Takes the next bytes. An objection means that they must not be given on.
-    pub(super) fn pass(&mut self, bytes: &[u8]) -> Result<(), Objection> {
+    /// Takes the next bytes.
+    pub(super) fn pass(&mut self, bytes: &[u8]) {
         self.bytes += bytes.len() as u64;
         let room = MARGIN.saturating_sub(self.head.len()).min(bytes.len());
         self.head.extend_from_slice(&bytes[..room]);
@@ -93,50 +49,6 @@ impl Scan {
         self.tail.extend_from_slice(kept);
         let surplus = self.tail.len().saturating_sub(MARGIN);
         self.tail.drain(..surplus);
-        self.lines(bytes)
-    }
-
-    fn lines(&mut self, mut rest: &[u8]) -> Result<(), Objection> {
-        while !rest.is_empty() {
-            match self.within {
-                None if rest[0] == b'\\' => {
-                    self.within = Some(Line::Command);
-                    self.line.clear();
-                    rest = &rest[1..];
-                }
-                None => self.within = Some(Line::Other),
-                Some(Line::Command) => {
-                    let word = rest.iter().position(|byte| !is_of_word(*byte)).unwrap_or(rest.len());
-                    self.line.extend_from_slice(&rest[..word.min(32)]);
-                    // `\!` needs no space after it.
-                    let ended = word < rest.len() || self.line.first() == Some(&b'!');
-                    if self.line.first() == Some(&b'!') {
-                        self.line.truncate(1);
-                    }
-                    if ended {
-                        if COMMANDS.contains(&&*self.line) {
-                            let command = String::from_utf8_lossy(&self.line).into_owned();
-                            let detail = format!(
-                                "it holds the command \\{command} of psql: a dump of one database is needed, as pg_dump writes it without --create"
-                            );
-                            return Err(objection(Cause::DumpNotSupported, detail));
-                        }
-                        self.within = Some(Line::Other);
-                    } else if self.line.len() > 32 {
-                        self.within = Some(Line::Other);
-                    }
-                    rest = &rest[word..];
-                }
-                Some(Line::Other) => match rest.iter().position(|byte| *byte == b'\n') {
-                    Some(end) => {
-                        self.within = None;
-                        rest = &rest[end + 1..];
-                    }
-                    None => return Ok(()),
-                },
-            }
-        }
-        Ok(())
     }
 
     /// What the beginning says, to be asked after the first part; the server's major version is `major`.
@@ -196,10 +108,6 @@ fn outside_quotes(line: &[u8]) -> Vec<u8> {
     line.split(|byte| *byte == b'"').step_by(2).flatten().copied().collect()
 }
 
-fn is_of_word(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'!')
-}
-
 fn find(within: &[u8], what: &[u8]) -> Option<usize> {
     within.windows(what.len()).position(|window| window == what)
 }
@@ -208,52 +116,9 @@ fn find(within: &[u8], what: &[u8]) -> Option<usize> {
 mod tests {
     use super::*;
 
-    /// All ways of cutting into two parts must come to the same.
-    fn passes(text: &[u8]) -> Option<Cause> {
-        let by = |parts: [&[u8]; 2]| {
-            let mut scan = Scan::default();
-            parts.iter().try_for_each(|part| scan.pass(part)).err().map(|objection| objection.cause)
-        };
-        let whole = by([text, b""]);
-        for at in 0..=text.len() {
-            assert_eq!(by([&text[..at], &text[at..]]), whole, "{:?} cut at {at}", String::from_utf8_lossy(text));
-        }
-        whole
-    }
-
-    #[test]
-    fn commands_that_lead_elsewhere_are_refused_and_rows_are_not() {
-        for refused in [
-            &b"\\connect other\n"[..],
-            b"SELECT 1;\n\\c other\n",
-            b"\\! id\n",
-            b"\\!id\n",
-            b"x\n\\i /etc/passwd\n",
-            b"\\copy a from 'x'\n",
-            b"\n\n\\q\n",
-        ] {
-            assert_eq!(passes(refused), Some(Cause::DumpNotSupported), "{:?}", String::from_utf8_lossy(refused));
-        }
-        for fine in [
-            &b"\\restrict abc\nSELECT 1;\n\\unrestrict abc\n"[..],
-            b"\\N\t1\n\\.\n",
-            b"\\\\connect\tx\n",
-            b"\\tconnect\n\\nc\n",
-            b"SELECT '\\c other';\n",
-            b"\\connected\n",
-            b"",
-            b"\\",
-        ] {
-            assert_eq!(passes(fine), None, "{:?}", String::from_utf8_lossy(fine));
-        }
-        let mut long = vec![b'\\'];
-        long.extend([b'c'; 100]);
-        assert_eq!(passes(&long), None);
-    }
-
     fn scanned(parts: &[&[u8]]) -> Scan {
         let mut scan = Scan::default();
-        parts.iter().for_each(|part| scan.pass(part).unwrap());
+        parts.iter().for_each(|part| scan.pass(part));
         scan
     }
 

@@ -12,7 +12,8 @@ use jiff::Timestamp;
 
 use super::{
     Args,
-    client::{Client, Ended, Names},
+    client::{Client, Ended, Names, able},
+    own::Own,
     scan::{Objection, Scan},
     stream::{Part, Parts, Stream, channel},
 };
@@ -125,7 +126,7 @@ fn into_database(args: &Args, access: &Access, parts: Parts, size: u64, snapshot
     let found = |fault: Fault| fault.finding(&at);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.map_err(|error| internal(format!("no runtime: {error}")))?;
-    let (nonce, token) = (nonce().map_err(internal)?, random().map_err(internal)?);
+    let (nonce, token, key) = (nonce().map_err(internal)?, random().map_err(internal)?, random().map_err(internal)?);
     let server = Server::new(access.clone(), STATEMENT_LIMIT).map_err(found)?;
     let target = runtime.block_on(Target::open(&server, &access.place.database)).map_err(found)?;
     run.facts(|facts| {
@@ -141,16 +142,22 @@ fn into_database(args: &Args, access: &Access, parts: Parts, size: u64, snapshot
     let mut scan = Scan::default();
     let first = parts.next();
     if let Part::Data(bytes) = &first {
-        scan.pass(bytes).and_then(|()| scan.beginning(target.major)).map_err(|objection| objected(objection, snapshot))?;
+        scan.pass(bytes);
+        scan.beginning(target.major).map_err(|objection| objected(objection, snapshot))?;
     }
     if matches!(first, Part::Fault) {
         return Ok(None);
     }
+    able(&args.client)?;
     run.progress.begin(Step::Wipe, 0, 0);
     let earlier = runtime.block_on(target.empty(&nonce)).map_err(found)?;
     run.progress.begin(Step::Restore, 1, size);
     let application = format!("backproof-{nonce}");
-    let client = Client::start(&args.client, access, &Names { run: &nonce, earlier: &earlier, token: &token, application: &application })?;
+    let client = Client::start(
+        &args.client,
+        access,
+        &Names { run: &nonce, earlier: &earlier, token: &token, key: &key, application: &application },
+    )?;
     let (ended, problem) = feed(client, first, parts, scan, snapshot);
     run.facts(|facts| {
         if let Some(database) = &mut facts.database {
@@ -185,21 +192,20 @@ type Problem = Option<Finding>;
 fn feed(mut client: Client, first: Part, parts: Parts, mut scan: Scan, snapshot: Id) -> (Ended, Result<(), Problem>) {
     let mut part = first;
     let mut scanned = true;
+    let mut own = Own::default();
     loop {
         match part {
             Part::Data(bytes) => {
-                if !std::mem::take(&mut scanned)
-                    && let Err(objection) = scan.pass(&bytes)
-                {
-                    return (client.kill(), Err(Some(objected(objection, snapshot))));
+                if !std::mem::take(&mut scanned) {
+                    scan.pass(&bytes);
                 }
-                if !client.feed(&bytes) {
+                if !client.feed(&own.pass(bytes)) {
                     return (client.abandon(), Ok(()));
                 }
             }
             Part::End => {
                 return match scan.end() {
-                    Ok(()) => (client.finish(), Ok(())),
+                    Ok(()) => (client.finish(&own.end()), Ok(())),
                     Err(objection) => (client.kill(), Err(Some(objected(objection, snapshot)))),
                 };
             }

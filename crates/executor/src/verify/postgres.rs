@@ -12,7 +12,7 @@ use backproof_api::{
 use super::Asked;
 use crate::engine::{
     Access,
-    postgres::{Fault, Marker, Objects, Purpose, Server, Session, marker_of, quoted},
+    postgres::{Fault, Lock, Marker, Objects, Purpose, Server, Session, marker_of, quoted},
 };
 
 /// Databases that a server has from the start; asked for others' existence if the given one does not exist.
@@ -30,16 +30,30 @@ pub(super) fn ask(access: Access, plan: &Plan, run: Option<&str>, limit: Duratio
         let version = session.row("SELECT pg_catalog.current_setting('server_version')", &[]).await;
         let version = version.and_then(|row| row.try_get(0).map_err(|error| Fault::of(&error))).map_err(|fault| fault.finding(""))?;
         let mut asker = Asker { server: &server, home, hall: session, rooms: BTreeMap::new() };
-        let findings = match run {
-            Some(run) => asker.whose(plan, run).await,
-            None => Vec::new(),
-        };
+        if let Some(run) = run
+            && let Err(another) = asker.whose(plan, run).await
+        {
+            return Ok(nothing_of(plan, version, another));
+        }
         let mut answers = Vec::with_capacity(plan.checks.len());
         for check in &plan.checks {
             answers.push(asker.answer(check).await.unwrap_or_else(|fault| Answer::Unknown { cause: fault.cause, detail: fault.detail }));
         }
-        Ok(Asked { server: version, answers, findings })
+        // No lock keeps out who is not of Backproof, and a session that was lost has lost its lock.
+        if let Some(run) = run
+            && let Err(another) = asker.whose(plan, run).await
+        {
+            return Ok(nothing_of(plan, version, another));
+        }
+        Ok(Asked { server: version, answers, findings: Vec::new() })
     })
+}
+
+/// What is there is not known to be of the run that is to be proven: whatever it says, it says nothing of that run's backup.
+fn nothing_of(plan: &Plan, server: String, findings: Vec<Finding>) -> Asked {
+    let unknown = |finding: &Finding| Answer::Unknown { cause: finding.kind, detail: format!("{}: {}", finding.path, finding.detail) };
+    let answers = findings.first().map_or_else(Vec::new, |finding| plan.checks.iter().map(|_| unknown(finding)).collect());
+    Asked { server, answers, findings }
 }
 
 /// A session from which the list of databases is seen.
@@ -61,59 +75,54 @@ struct Asker<'a> {
     server: &'a Server,
     home: String,
     hall: Session,
-    /// A session in each database that was asked.
+    /// A session in each database that was asked; each keeps restores away from its database for as long as anything is asked.
     rooms: BTreeMap<String, Session>,
 }
 
 impl Asker<'_> {
-    /// What the markers of the plan's databases say about the run that restored them.
-    async fn whose(&mut self, plan: &Plan, run: &str) -> Vec<Finding> {
+    /// Whether the markers of the plan's databases say that this run restored them, and nothing has changed since. What they say
+    /// otherwise is never a defect: the run has told that it succeeded, so that its backup is not what is seen here.
+    async fn whose(&mut self, plan: &Plan, run: &str) -> Result<(), Vec<Finding>> {
         let mut databases: Vec<&str> = plan.checks.iter().filter_map(|check| name(check, Level::Database)).collect();
         databases.sort_unstable();
         databases.dedup();
         let mut findings = Vec::new();
         for database in databases {
-            let fault = match self.restored_by(database, run).await {
-                Ok(None) => continue,
-                Ok(Some(fault)) | Err(fault) => fault,
-            };
-            findings.push(fault.finding(&format!("database {database:?}")));
+            if let Err(fault) = self.restored_by(database, run).await {
+                findings.push(fault.finding(&format!("database {database:?}")));
+            }
         }
-        findings
+        if findings.is_empty() { Ok(()) } else { Err(findings) }
     }
 
-    async fn restored_by(&mut self, database: &str, run: &str) -> Result<Option<Fault>, Fault> {
+    async fn restored_by(&mut self, database: &str, run: &str) -> Result<(), Fault> {
         self.reopen_hall().await?;
-        let Some(marked) = marker_of(&self.hall, database).await? else {
-            // The checks say so themselves.
-            return Ok(None);
-        };
-        let told = |cause, detail: String| Ok(Some(Fault::new(cause, detail)));
+        let absent =
+            || Fault::new(Cause::TargetNotFound, format!("it does not exist, and run {run} restored into it: somebody has dropped it"));
+        marker_of(&self.hall, database).await?.ok_or_else(absent)?;
+        // Behind the lock: what it says now holds until everything is asked.
+        let marked = marker_of(self.room(database).await?, database).await?.ok_or_else(absent)?;
+        let taken = |detail: String| Err(Fault::new(Cause::TargetInUse, detail));
         match marked.marker {
-            None => told(Cause::TargetNotEmpty, "it has no marker of Backproof, so no run of it restored what is there".to_owned()),
+            None => taken(format!("it has no marker of Backproof, so that what is there is not what run {run} restored")),
             // It was there, and somebody else has restored since: what came of it nobody knows any more.
-            Some(marker) if marker.run != run && marker.earlier.iter().any(|earlier| earlier == run) => told(
-                Cause::TargetInUse,
-                format!(
-                    "run {run} restored into it, and meanwhile run {} has replaced that: give each verifier a database of its own",
-                    marker.run
-                ),
-            ),
-            Some(marker) if marker.run != run => {
-                told(Cause::TargetStale, format!("it holds what run {} restored, and run {run} is to be proven", marker.run))
-            }
+            Some(marker) if marker.run != run && marker.earlier.iter().any(|earlier| earlier == run) => taken(format!(
+                "run {run} restored into it, and meanwhile run {} has replaced that: give each verifier a database of its own",
+                marker.run
+            )),
+            Some(marker) if marker.run != run => taken(format!(
+                "it holds what run {} restored, and run {run} is to be proven: is it the database that was restored into?",
+                marker.run
+            )),
             Some(Marker { loaded: None, .. }) => {
-                told(Cause::EngineClientFailed, format!("run {run} emptied it, and has not restored anything"))
+                Err(Fault::new(Cause::EngineClientFailed, format!("run {run} emptied it, and has not restored anything")))
             }
             Some(Marker { loaded: Some(loaded), .. }) => {
                 let found = Objects::of(self.room(database).await?, None).await?;
                 if found.fingerprint == loaded.fingerprint {
-                    return Ok(None);
+                    return Ok(());
                 }
-                told(
-                    Cause::TargetInUse,
-                    format!("run {run} made {} objects, {} are there: somebody else writes to it", loaded.objects, found.count),
-                )
+                taken(format!("run {run} made {} objects, {} are there: somebody else writes to it", loaded.objects, found.count))
             }
         }
     }
@@ -168,6 +177,12 @@ impl Asker<'_> {
     async fn room(&mut self, database: &str) -> Result<&Session, Fault> {
         if self.rooms.get(database).is_none_or(Session::is_closed) {
             let session = self.server.open(database, Purpose::Reading).await?;
+            if !session.lock(Lock::Shared).await? {
+                return Err(Fault::new(
+                    Cause::TargetInUse,
+                    "a run of Backproof is restoring into this database: ask when it is done".to_owned(),
+                ));
+            }
             self.rooms.insert(database.to_owned(), session);
         }
         self.rooms.get(database).ok_or_else(|| Fault::new(Cause::Internal, "no session".to_owned()))

@@ -3,6 +3,8 @@
 
 use backproof_api::{Cause, report::Finding};
 
+use super::plain::CLEAR;
+
 /// Something that went wrong with a server, and what it means.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Fault {
@@ -40,6 +42,11 @@ impl Fault {
         }
     }
 
+    /// Nobody is there, or there is no way.
+    pub(super) fn of_stream(error: &std::io::Error) -> Self {
+        Self { passing: true, ..Self::new(Cause::EngineUnavailable, format!("no answer: {error}")) }
+    }
+
     fn of_connection(error: &tokio_postgres::Error) -> Self {
         let mut text = error.to_string();
         let mut source = std::error::Error::source(error);
@@ -56,6 +63,9 @@ impl Fault {
                 "the server asks for a password, and none is given: put it into PGPASSWORD, or into the key `password` of the Secret";
             return Self::new(Cause::SecretMissing, detail.to_owned());
         }
+        if text.contains(CLEAR) {
+            return Self::new(Cause::EngineCredentialsRefused, CLEAR.to_owned());
+        }
         let passing = !text.contains("TLS handshake");
         Self { cause: Cause::EngineUnavailable, detail: format!("no answer: {text}"), no_database: false, passing }
     }
@@ -71,7 +81,7 @@ pub(crate) fn meaning(code: &str) -> Cause {
         "42501" => return Cause::EngineCredentialsRefused,
         // A role, tablespace, parameter that the dump takes for granted; an extension whose files are not there; a database
         // of another encoding; values that another version knows.
-        "42704" | "22023" | "22P05" | "55000" | "58P01" | "25006" => return Cause::TargetNotPrepared,
+        "42704" | "22021" | "22023" | "22P05" | "55000" | "58P01" | "25006" => return Cause::TargetNotPrepared,
         // A schema, function or other object that even an empty database has: `public`, or what belongs to its extensions.
         "42P06" | "42710" | "42723" => return Cause::TargetNotPrepared,
         // What a transaction cannot hold, such as CREATE DATABASE.
@@ -101,13 +111,14 @@ mod tests {
 
     #[test]
     fn only_answers_about_the_data_are_defects() {
-        for code in ["42601", "42P01", "42703", "22P02", "22P04", "22021", "23505", "3F000", "42P07"] {
+        for code in ["42601", "42P01", "42703", "22P02", "22P04", "23505", "3F000", "42P07"] {
             assert_eq!(meaning(code), Cause::DumpRejected, "{code}");
         }
         assert_eq!(meaning("BP001"), Cause::DumpTruncated);
         for code in [
             "57P01", "57P02", "57P03", "57014", "53300", "53200", "53100", "28P01", "28000", "42501", "42704", "0A000", "58P01", "58030",
-            "XX000", "XX001", "40P01", "55P03", "25006", "42P06", "42710", "42723", "08006", "BP002", "", "zz", "ünknown", "99999",
+            "XX000", "XX001", "40P01", "55P03", "22021", "22P05", "25006", "42P06", "42710", "42723", "08006", "BP002", "", "zz",
+            "ünknown", "99999",
         ] {
             assert_eq!(meaning(code).class(), CauseClass::Unknown, "{code}");
         }

@@ -8,14 +8,11 @@
 use backproof_api::Cause;
 
 use super::{
-    Fault, Marker, Objects, Purpose, Server, Session,
+    Fault, Lock, Marker, Objects, Purpose, Server, Session,
     marker::{Marked, marker_of},
     objects::{FINGERPRINT, objects},
     session::cell,
 };
-
-/// Held while a run works at a target: "back", "prof".
-const LOCK: &str = "1650553707, 1886547814";
 
 /// A database to restore into, and the session that watches over it.
 pub(crate) struct Target<'a> {
@@ -40,25 +37,52 @@ impl<'a> Target<'a> {
             true => Fault { cause: Cause::TargetNotFound, detail: format!("{}: create it, empty", fault.detail), ..fault },
             false => fault,
         })?;
-        let sql = format!(
-            "SELECT pg_catalog.current_setting('server_version'), pg_catalog.current_setting('server_version_num')::int4, pg_catalog.pg_try_advisory_lock({LOCK})"
-        );
-        let row = session.row(&sql, &[]).await?;
-        if !cell::<bool>(&row, 2)? {
+        let sql = "SELECT pg_catalog.current_setting('server_version'), pg_catalog.current_setting('server_version_num')::int4";
+        let row = session.row(sql, &[]).await?;
+        if !session.lock(Lock::Alone).await? {
             return Err(Fault::new(
                 Cause::TargetInUse,
-                "another run of Backproof is restoring into this database: run again when it is done".to_owned(),
+                "another run of Backproof restores into this database, or asks it: run again when it is done".to_owned(),
             ));
         }
         let major = u32::try_from(cell::<i32>(&row, 1)? / 10_000).unwrap_or(0);
         Ok(Self { server, database: database.to_owned(), version: cell(&row, 0)?, major, session })
     }
 
-    /// Refuses a database that holds what Backproof did not put there. Nothing is written.
+    /// Refuses a database that holds what Backproof did not put there, or that somebody uses. Nothing is written.
     pub(crate) async fn admit(&self) -> Result<(), Fault> {
+        if self.judge().await?.is_some() {
+            // Whoever was here may just have gone.
+            self.session.lingering(|| async { Ok(self.others().await?.is_none()) }).await?;
+            self.unused().await?;
+        }
+        Ok(())
+    }
+
+    /// Refuses if anybody else is connected. Rows are in no fingerprint: who began to use the database shows by being there.
+    async fn unused(&self) -> Result<(), Fault> {
+        let Some(others) = self.others().await? else { return Ok(()) };
+        let detail = format!(
+            "it is not empty, and {others} is connected to it. Whoever uses it must have a database of his own, or remove the comment of this one, by which Backproof knows it for its own"
+        );
+        Err(Fault::new(Cause::TargetInUse, detail))
+    }
+
+    /// Who else is connected, if anybody is. Without rights only the name of the user is seen; the server's own workers have none.
+    async fn others(&self) -> Result<Option<String>, Fault> {
+        let sql = "SELECT (pg_catalog.array_agg(pg_catalog.concat_ws(' with ', usename::text, NULLIF(application_name, '')) ORDER BY backend_start))[1] \
+                   FROM pg_catalog.pg_stat_activity WHERE datname = pg_catalog.current_database() AND pid <> pg_catalog.pg_backend_pid() \
+                   AND (backend_type = 'client backend' OR backend_type IS NULL AND usesysid IS NOT NULL)";
+        // Within a transaction the server would say what it said before.
+        self.session.run("SELECT pg_catalog.pg_stat_clear_snapshot()").await?;
+        cell(&self.session.row(sql, &[]).await?, 0)
+    }
+
+    /// The number of the transaction that made what is there, if anything is there and may be removed.
+    async fn judge(&self) -> Result<Option<u64>, Fault> {
         let found = Objects::of(&self.session, None).await?;
         if found.count == 0 {
-            return Ok(());
+            return Ok(None);
         }
         let first = found.first.unwrap_or_default();
         let refuse = |why: String| {
@@ -67,10 +91,15 @@ impl<'a> Target<'a> {
         };
         match self.marked().await?.marker {
             None => refuse("it has no marker of Backproof, so Backproof did not put it there".to_owned()),
+            // It was empty then, and a failed run commits nothing. What is there is somebody's, or was committed by the dump
+            // itself; nobody can tell which.
+            Some(Marker { run, loaded: None, .. }) => refuse(format!(
+                "run {run} of Backproof emptied it and did not succeed, so that nobody knows whose that is. If nobody needs it, drop the database and create it again"
+            )),
             Some(Marker { run, loaded: Some(loaded), .. }) if loaded.fingerprint != found.fingerprint => {
                 refuse(format!("that is not what run {run} of Backproof put there"))
             }
-            Some(_) => Ok(()),
+            Some(Marker { loaded: Some(loaded), .. }) => Ok(Some(loaded.xid)),
         }
     }
 
@@ -89,15 +118,12 @@ impl<'a> Target<'a> {
     }
 
     async fn empty_within(&self, run: &str) -> Result<Vec<String>, Fault> {
-        for statements in [others_sql(), public_sql(), schemas_sql(), large_objects_sql()] {
-            for row in self.session.rows(&statements, &[]).await? {
-                let statement: String = cell(&row, 0)?;
-                self.session.run(&statement).await.map_err(|fault| {
-                    let kept = matches!(fault.cause, Cause::TargetInUse | Cause::EngineUnavailable);
-                    let cause = if kept { fault.cause } else { Cause::TargetNotWipeable };
-                    Fault { cause, detail: format!("what an earlier run left cannot be removed ({statement}): {}", fault.detail), ..fault }
-                })?;
-            }
+        // Again: since it was asked the repository may have been slow.
+        if let Some(xid) = self.judge().await? {
+            self.unused().await?;
+            self.drop_all(xid).await?;
+            // Nor has anybody come meanwhile.
+            self.unused().await?;
         }
         let left = Objects::of(&self.session, None).await?;
         if let Some(first) = left.first {
@@ -113,6 +139,44 @@ impl<'a> Target<'a> {
             ..fault
         })?;
         Ok(earlier)
+    }
+
+    /// Drops what the transaction of this number made, which is all there is.
+    async fn drop_all(&self, xid: u64) -> Result<(), Fault> {
+        let stay = |extension: &str, why: &str| {
+            let detail = format!("the extension {extension} is not Backproof's and {why}: install it into another schema, such as public");
+            Err(Fault::new(Cause::TargetNotWipeable, detail))
+        };
+        let before = self.extensions_of_others(xid).await?;
+        if let Some((extension, Some(space))) = before.iter().find(|(_, space)| space.is_some()) {
+            return stay(extension, &format!("lies in schema {space}, which an earlier run made and this one has to remove"));
+        }
+        for statements in drop_sql(xid) {
+            for row in self.session.rows(&statements, &[]).await? {
+                let statement: String = cell(&row, 0)?;
+                self.session.run(&statement).await.map_err(|fault| {
+                    let kept = fault.passing || fault.cause == Cause::TargetInUse;
+                    let cause = if kept { fault.cause } else { Cause::TargetNotWipeable };
+                    Fault { cause, detail: format!("what an earlier run left cannot be removed ({statement}): {}", fault.detail), ..fault }
+                })?;
+            }
+        }
+        let after = self.extensions_of_others(xid).await?;
+        match before.iter().find(|extension| !after.contains(extension)) {
+            Some((extension, _)) => stay(extension, "would go with what an earlier run left, on which it depends"),
+            None => Ok(()),
+        }
+    }
+
+    /// Extensions that another transaction made, and the schema of each that lies in one of users.
+    async fn extensions_of_others(&self, xid: u64) -> Result<Vec<(String, Option<String>)>, Fault> {
+        let sql = format!(
+            "SELECT e.extname::text, CASE WHEN n.nspname <> 'public' AND {SPACES} THEN n.nspname::text END FROM pg_catalog.pg_extension e \
+             JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace WHERE e.oid >= 16384 AND NOT {} AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d \
+             WHERE d.classid = n.tableoid AND d.objid = n.oid AND d.deptype = 'e') ORDER BY e.extname",
+            made_by("e", xid)
+        );
+        self.session.rows(&sql, &[]).await?.iter().map(|row| Ok((cell(row, 0)?, cell(row, 1)?))).collect()
     }
 
     /// Proves, after the client has ended well, that what is there was put there by this run.
@@ -201,43 +265,77 @@ $backproof$"#,
     (last, after)
 }
 
-/// Statements that remove what lies in no schema. Event triggers first: they would watch the rest.
-fn others_sql() -> String {
-    let drop = |order: u8, what: &str, name: &str, catalog: &str| {
+/// A query for statements: those that drop each of a catalog's objects, unless they belong to an extension.
+fn each(what: &str, name: &str, catalog: &str, condition: &str) -> String {
+    format!(
+        "SELECT pg_catalog.format('DROP {what} IF EXISTS %I CASCADE', o.{name}) FROM pg_catalog.{catalog} o WHERE o.oid >= 16384 AND {condition} \
+         AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = o.tableoid AND d.objid = o.oid AND d.deptype = 'e')"
+    )
+}
+
+/// Whether a row was written by the transaction of this number. A row does not keep the upper half of it.
+fn made_by(row: &str, xid: u64) -> String {
+    format!("{row}.xmin = '{}'::xid", xid & 0xffff_ffff)
+}
+
+/// Schemas that hold what somebody made.
+const SPACES: &str = "(n.nspname = 'public' OR n.oid >= 16384 AND n.nspname !~ '^pg_')";
+
+/// Statements that drop everything that is ours, one object after the other: an extension that somebody installed stays, and a
+/// schema is dropped only when nothing is in it any more. Event triggers first: they would watch the rest. `xid` is the number
+/// of the transaction that made it all; an extension that is as old was made by the dump.
+fn drop_sql(xid: u64) -> [String; 10] {
+    [
+        each("EVENT TRIGGER", "evtname", "pg_event_trigger", "true"),
+        each("PUBLICATION", "pubname", "pg_publication", "true"),
+        each("EXTENSION", "extname", "pg_extension", &made_by("o", xid)),
+        members_sql(),
         format!(
-            "SELECT {order} AS step, pg_catalog.format('DROP {what} %I CASCADE', {name}) AS statement, tableoid AS catalog, oid FROM pg_catalog.{catalog} WHERE oid >= 16384"
-        )
-    };
-    let all = [
-        drop(1, "EVENT TRIGGER", "evtname", "pg_event_trigger"),
-        drop(2, "PUBLICATION", "pubname", "pg_publication"),
-        drop(3, "FOREIGN DATA WRAPPER", "fdwname", "pg_foreign_data_wrapper"),
-        drop(4, "LANGUAGE", "lanname", "pg_language"),
+            "SELECT pg_catalog.format('DROP SCHEMA %I', n.nspname) FROM pg_catalog.pg_namespace n WHERE n.nspname <> 'public' AND {SPACES} \
+             AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = n.tableoid AND d.objid = n.oid AND d.deptype = 'e')"
+        ),
+        each("SERVER", "srvname", "pg_foreign_server", "true"),
+        each("FOREIGN DATA WRAPPER", "fdwname", "pg_foreign_data_wrapper", "true"),
+        each("LANGUAGE", "lanname", "pg_language", "true"),
+        each("ACCESS METHOD", "amname", "pg_am", "true"),
+        large_objects_sql(),
+    ]
+}
+
+/// Statements that drop what lies in a schema by itself, that is neither of an extension nor a part of something else. (A partitioned
+/// table depends on the columns of its key as on a whole.)
+fn members_sql() -> String {
+    let kinds = [
+        "table",
+        "view",
+        "materialized view",
+        "foreign table",
+        "sequence",
+        "type",
+        "function",
+        "procedure",
+        "aggregate",
+        "operator",
+        "operator class",
+        "operator family",
+        "collation",
+        "conversion",
+        "text search configuration",
+        "text search dictionary",
+        "text search parser",
+        "text search template",
+        "statistics object",
     ];
+    let kinds = kinds.map(|kind| format!("'{kind}'")).join(", ");
     format!(
-        "SELECT x.statement FROM ({}) x WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = x.catalog AND d.objid = x.oid \
-         AND d.deptype = 'e') ORDER BY x.step",
-        all.join(" UNION ALL ")
+        "SELECT 'DROP ' || CASE i.type WHEN 'statistics object' THEN 'STATISTICS' ELSE pg_catalog.upper(i.type) END || ' IF EXISTS ' || i.identity || ' CASCADE' \
+         FROM pg_catalog.pg_namespace n JOIN pg_catalog.pg_depend m ON m.refclassid = n.tableoid AND m.refobjid = n.oid AND m.objsubid = 0, \
+         LATERAL pg_catalog.pg_identify_object(m.classid, m.objid, 0) i \
+         WHERE {SPACES} AND m.objid >= 16384 AND i.type IN ({kinds}) AND i.identity IS NOT NULL \
+         AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = m.classid AND d.objid = m.objid AND d.deptype IN ('e', 'i') \
+         AND (d.refclassid, d.refobjid) <> (m.classid, m.objid)) \
+         ORDER BY m.classid <> 'pg_catalog.pg_class'::regclass, m.objid"
     )
-}
-
-/// Statements that make the schema `public` anew, with its owner and rights, if anything lies in it.
-fn public_sql() -> String {
-    format!(
-        "SELECT x.statement FROM pg_catalog.pg_namespace n, LATERAL (\
-         SELECT 1 AS step, 'DROP SCHEMA public CASCADE' AS statement \
-         UNION ALL SELECT 2, 'CREATE SCHEMA public AUTHORIZATION ' || n.nspowner::regrole::text \
-         UNION ALL SELECT 3, pg_catalog.format('GRANT %s ON SCHEMA public TO %s', a.privilege_type, \
-         CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END) FROM pg_catalog.aclexplode(n.nspacl) a WHERE a.grantee <> n.nspowner) x \
-         WHERE n.nspname = 'public' AND EXISTS (SELECT FROM {} o WHERE o.space = n.oid) ORDER BY x.step",
-        objects()
-    )
-}
-
-fn schemas_sql() -> String {
-    "SELECT pg_catalog.format('DROP SCHEMA %I CASCADE', nspname) FROM pg_catalog.pg_namespace WHERE oid >= 16384 AND nspname <> 'public' \
-     AND nspname !~ '^pg_'"
-        .to_owned()
 }
 
 fn large_objects_sql() -> String {

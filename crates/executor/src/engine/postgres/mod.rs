@@ -4,6 +4,7 @@ mod fault;
 mod fresh;
 mod marker;
 mod objects;
+mod plain;
 mod session;
 mod tls;
 
@@ -11,7 +12,7 @@ pub(crate) use fault::{Fault, meaning};
 pub(crate) use fresh::{Proof, Target, plant_after, plant_before};
 pub(crate) use marker::{Marker, marker_of};
 pub(crate) use objects::Objects;
-pub(crate) use session::{Purpose, Server, Session};
+pub(crate) use session::{Lock, Purpose, Server, Session};
 
 /// Most bytes of a name; the server silently cuts longer ones, so that one would mean another object.
 pub(crate) const NAME_LIMIT: usize = 63;

@@ -3,15 +3,29 @@
 use std::time::{Duration, Instant};
 
 use backproof_api::Cause;
-use tokio_postgres::{Client, Config, Row, config::SslMode, types::ToSql};
+use tokio_postgres::{Client, Config, NoTls, Row, config::SslMode, types::ToSql};
 
-use super::{Fault, tls::Tls};
+use super::{Fault, plain::Plain, tls::Tls};
 use crate::engine::Access;
 
 /// Longest time to connect once, and what a statement may take beyond its limit until the server is given up.
 const GRACE: Duration = Duration::from_secs(10);
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(250);
+
+/// How long a lock is waited for: whoever had it may just have ended, and the server has not noticed yet.
+const LINGER: Duration = Duration::from_secs(3);
+/// The lock of a database; advisory, so that only runs of Backproof heed it: "back", "prof".
+const LOCK: &str = "1650553707, 1886547814";
+
+/// How a run uses a database, until its session ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lock {
+    /// Nobody else does anything there.
+    Alone,
+    /// Nobody restores into it.
+    Shared,
+}
 
 /// What a session is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,11 +90,22 @@ impl Server {
             Purpose::Reading => format!("-c default_transaction_read_only=on -c statement_timeout={limit} -c row_security=off"),
             Purpose::Writing => format!("-c default_transaction_read_only=off -c statement_timeout={limit} -c lock_timeout=30000"),
         });
-        let (client, connection) = config.connect(self.tls.clone()).await.map_err(|error| Fault::of(&error))?;
-        tokio::spawn(async move {
-            // Whoever uses the client is told the same.
-            let _ = connection.await;
-        });
+        let client = if self.access.ca.is_some() {
+            let (client, connection) = config.connect(self.tls.clone()).await.map_err(|error| Fault::of(&error))?;
+            tokio::spawn(async move {
+                // Whoever uses the client is told the same.
+                let _ = connection.await;
+            });
+            client
+        } else {
+            let stream = Plain::connect(&place.host, place.port).await.map_err(|error| Fault::of_stream(&error))?;
+            let (client, connection) = config.connect_raw(stream, NoTls).await.map_err(|error| Fault::of(&error))?;
+            tokio::spawn(async move {
+                // As above.
+                let _ = connection.await;
+            });
+            client
+        };
         let session = Session { client, limit: self.limit };
         let read_only: String = cell(&session.row("SELECT pg_catalog.current_setting('transaction_read_only')", &[]).await?, 0)?;
         match purpose {
@@ -110,6 +135,29 @@ impl Session {
     /// Runs statements of our own.
     pub(crate) async fn run(&self, sql: &str) -> Result<(), Fault> {
         self.within(self.client.batch_execute(sql)).await
+    }
+
+    /// Takes the lock of its database; says whether it could be had.
+    pub(crate) async fn lock(&self, lock: Lock) -> Result<bool, Fault> {
+        let function = match lock {
+            Lock::Alone => "pg_try_advisory_lock",
+            Lock::Shared => "pg_try_advisory_lock_shared",
+        };
+        self.lingering(|| async { cell::<bool>(&self.row(&format!("SELECT pg_catalog.{function}({LOCK})"), &[]).await?, 0) }).await
+    }
+
+    /// Asks until the answer is yes, but not for long.
+    pub(super) async fn lingering<F: Future<Output = Result<bool, Fault>>>(&self, ask: impl Fn() -> F) -> Result<bool, Fault> {
+        let until = Instant::now() + LINGER;
+        loop {
+            if ask().await? {
+                return Ok(true);
+            }
+            if Instant::now() >= until {
+                return Ok(false);
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
     }
 
     /// Whether the connection has ended.

@@ -49,6 +49,76 @@ fn half_a_dump_and_a_wrong_one_are_red_and_leave_nothing() {
     assert_eq!(world.tables("shop"), "employee empty order");
 }
 
+/// What a dump committed by itself nobody can prove to be ours: a person must drop it.
+fn renew(world: &World, snapshot: &str) {
+    if world.tables("shop").is_empty() {
+        return;
+    }
+    let report = expect(&world.restore(snapshot, &world.place("shop"), &[]), open(Cause::TargetNotEmpty));
+    assert!(report.error.is_some_and(|error| error.contains("drop the database and create it again")));
+    world.server.sql("postgres", "DROP DATABASE shop");
+    world.server.create("shop");
+}
+
+/// psql would run these, wherever in a line they stand.
+#[test]
+fn no_command_of_a_dump_is_run() {
+    let world = World::start(&[]);
+    world.server.create("shop");
+    let place = world.place("shop");
+    let proof = world.scratch.path().join("it-ran");
+    let touch = format!("touch {}", proof.display());
+    for text in [
+        format!("\\! {touch}\n"),
+        format!("  \\! {touch}\n"),
+        format!("SELECT 1; \\! {touch}\n"),
+        format!("SELECT 1 \\g |{touch}\n"),
+        format!("SELECT 1\\;SELECT 2 \\g |{touch}\n"),
+        format!("\\set x `{touch}`\n"),
+        format!("/* */ \\echo `{touch}`\n"),
+        format!("COPY (SELECT 1) TO stdout \\g |{touch}\n"),
+        format!("SET standard_conforming_strings = off;\nSELECT 'a\\'' ; \\! {touch}\n"),
+        format!("\\unrestrict x\n\\! {touch}\n"),
+        format!("\\restrict x\n\\unrestrict x\n SELECT 1; \\! {touch}\n"),
+        format!("SELECT 1; \\restrict x\n\\unrestrict x\n SELECT 1; \\! {touch}\n"),
+    ] {
+        let outcome = world.restore(&world.backup(text.as_bytes()), &place, &[]);
+        assert!(!proof.exists(), "{text}");
+        assert_eq!(outcome.told().expect(&text).cause, Some(Cause::DumpNotSupported), "{text}: {}\n{}", outcome.text, outcome.log);
+        assert_eq!(world.tables("shop"), "");
+    }
+    // Rows may look like them.
+    world.server.create("source");
+    world.server.sql(
+        "source",
+        "CREATE TABLE rows AS SELECT x FROM unnest(ARRAY[E'\\restrict a', E'\\\\restrict a', E'a\\n\\\\! b', E'\\\\', '\\.', E'\\r']) x",
+    );
+    for arguments in [&[][..], &["--inserts"]] {
+        expect(&world.restore(&world.backup(&world.server.dump("source", arguments)), &place, &[]), GREEN);
+        let rows = "SELECT md5(string_agg(x, ',' ORDER BY x)) FROM rows";
+        assert_eq!(world.server.sql("shop", rows), world.server.sql("source", rows));
+    }
+}
+
+/// What the server says of the data is for those who may read the database.
+#[test]
+fn rows_are_not_told() {
+    let world = World::start(&[]);
+    world.server.create("shop");
+    let place = world.place("shop");
+    for text in [
+        "CREATE TABLE a (x int);\nCOPY a FROM stdin;\nhunter2\n\\.\n",
+        "CREATE TABLE a (x int, y text CHECK (x > 1));\nINSERT INTO a VALUES (1, 'hunter2');\n",
+        "CREATE TABLE a (x text PRIMARY KEY);\nINSERT INTO a VALUES ('hunter2'), ('hunter2');\n",
+        "SELECT 'a \"quoted\" hunter2'::int;\n",
+        "SELECT 'two\nlines of hunter2'::int;\n",
+    ] {
+        let outcome = world.restore(&world.backup(text.as_bytes()), &place, &[]);
+        expect(&outcome, red(Cause::DumpRejected));
+        assert!(!outcome.text.contains("hunter2") && !outcome.log.contains("hunter2"), "{}\n{}", outcome.text, outcome.log);
+    }
+}
+
 #[test]
 fn what_cannot_be_proven_this_way_is_inconclusive_and_begun_only_if_it_may_be() {
     let world = World::start(&[]);
@@ -66,6 +136,7 @@ fn what_cannot_be_proven_this_way_is_inconclusive_and_begun_only_if_it_may_be() 
         ("that goes elsewhere", with("\\connect postgres\nCREATE TABLE public.astray ();\n"), Cause::DumpNotSupported),
         ("that runs programs", with("\\! touch /nonexistent/x\n"), Cause::DumpNotSupported),
         ("that commits by itself", with("COMMIT;\nCREATE TABLE public.late ();\n"), Cause::DumpNotSupported),
+        ("in another encoding", b"CREATE TABLE a AS SELECT 'gr\xfcn' AS x;\n".to_vec(), Cause::TargetNotPrepared),
         ("of --clean", world.server.dump("source", &["--clean"]), Cause::DumpNotSupported),
         ("of one schema that is there already", world.server.dump("source", &["--schema=public"]), Cause::TargetNotPrepared),
         ("of a whole server", b"--\n-- PostgreSQL database cluster dump\n--\n".to_vec(), Cause::DumpNotSupported),
@@ -74,13 +145,15 @@ fn what_cannot_be_proven_this_way_is_inconclusive_and_begun_only_if_it_may_be() 
         let outcome = world.restore(&world.backup(&text), &place, &[]);
         assert_eq!(outcome.told().expect(what).cause, Some(cause), "a dump {what}: {}\n{}", outcome.text, outcome.log);
         expect(&outcome, open(cause));
+        renew(&world, &snapshot);
     }
     expect(&world.restore(&world.backup(&world.server.dump("source", &["--clean", "--if-exists"])), &place, &[]), GREEN);
     // pg_dump ends the transaction around large objects.
     world.server.sql("source", "SELECT lo_from_bytea(0, 'large')");
     expect(&world.restore(&world.backup(&world.server.dump("source", &[])), &place, &[]), open(Cause::DumpNotSupported));
     assert_eq!(world.tables("postgres"), "");
-    // What a dump committed by itself was ours to remove.
+    assert_ne!(world.tables("shop"), "");
+    renew(&world, &snapshot);
     expect(&world.restore(&snapshot, &place, &[]), GREEN);
 
     // Live data is refused before anything is written, with or without a comment of its owner.

@@ -20,7 +20,7 @@ use crate::support::{
 };
 
 /// Waits for something at the server.
-fn wait_for(server: &Server, sql: &str, expected: &str) {
+pub(super) fn wait_for(server: &Server, sql: &str, expected: &str) {
     let start = Instant::now();
     while server.sql("postgres", sql) != expected {
         assert!(start.elapsed() < Duration::from_secs(30), "{sql} is not {expected}");
@@ -29,11 +29,12 @@ fn wait_for(server: &Server, sql: &str, expected: &str) {
 }
 
 /// Waits until the client is at a statement that takes long.
-fn wait_for_sleep(server: &Server) {
+pub(super) fn wait_for_sleep(server: &Server) {
     wait_for(server, "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event = 'PgSleep'", "t");
 }
 
-const SLOW: &str = "CREATE TABLE slow (x int);\nINSERT INTO slow VALUES (1);\nSELECT pg_sleep(60);\n";
+/// A dump that takes a minute.
+pub(super) const SLOW: &str = "CREATE TABLE slow (x int);\nINSERT INTO slow VALUES (1);\nSELECT pg_sleep(60);\n";
 
 #[test]
 fn a_server_that_does_not_answer_is_inconclusive() {
@@ -98,7 +99,7 @@ fn an_executor_that_is_ended_commits_nothing() {
     let world = World::start(&[]);
     world.server.create("shop");
     let place = world.place("shop");
-    let short = SLOW.replace("60", "3");
+    let short = SLOW.replace("60", "10");
     // More than a pipe holds: a dump that was handed over whole may be committed whoever ends then.
     let long = world.backup(format!("{short}{}", "-- nothing\n".repeat(100_000)).as_bytes());
     let short = world.backup(short.as_bytes());
@@ -213,6 +214,29 @@ fn tls_is_demanded_and_checked_when_an_authority_is_given() {
     expect(&world.restore(&snapshot, &place, &[&other]), open(Cause::EngineUnavailable));
     with(&mut world, "other");
     expect(&world.verify(query, &place, &[&ca]), open(Cause::EngineUnavailable));
+}
+
+/// A password is for the server alone: without TLS it is not sent as it is.
+#[test]
+fn a_password_is_not_sent_in_clear() {
+    let world = World::start(&[]);
+    world.server.create("shop");
+    let snapshot = world.backup(b"CREATE TABLE a AS SELECT 1 AS x;");
+    let place = world.place("shop");
+    let query = "postgres: [{database: shop}]";
+    expect(&world.verify(query, &place, &[]), GREEN);
+    fs::write(world.server.file("data/pg_hba.conf"), "host all all all password\n").expect("writing");
+    world.server.sql("postgres", "SELECT pg_reload_conf()");
+    wait_for(&world.server, "SELECT auth_method FROM pg_hba_file_rules", "password");
+    expect(&world.verify(query, &place, &[]), open(Cause::EngineCredentialsRefused));
+    expect(&world.restore(&snapshot, &place, &[]), open(Cause::EngineCredentialsRefused));
+    for method in ["md5", "scram-sha-256", "trust"] {
+        fs::write(world.server.file("data/pg_hba.conf"), format!("host all all all {method}\n")).expect("writing");
+        world.server.sql("postgres", "SELECT pg_reload_conf()");
+        std::thread::sleep(Duration::from_millis(500));
+        expect(&world.verify(query, &place, &[]), GREEN);
+    }
+    expect(&world.restore(&snapshot, &place, &[]), GREEN);
 }
 
 /// A dump of many GiB takes no more memory than a small one. Blobs that repeat keep the repository small.

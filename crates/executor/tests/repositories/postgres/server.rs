@@ -5,7 +5,7 @@ use std::{
     fs,
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -135,6 +135,13 @@ impl Server {
         let (succeeded, text) = self.psql(database, &["-c", sql]);
         assert!(succeeded, "{sql}: {text}");
         text
+    }
+
+    /// Somebody who is at work there.
+    pub(crate) fn begin(&self, database: &str, sql: &str) -> Child {
+        let mut psql = self.client("psql", database);
+        psql.args(["-X", "-q"]).args(sql.split("; ").flat_map(|statement| ["-c", statement]));
+        psql.stdout(Stdio::null()).spawn().expect("psql")
     }
 
     /// Makes an empty database.

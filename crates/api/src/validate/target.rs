@@ -32,10 +32,11 @@ fn is_database(reference: &TypedObjectReference) -> bool {
 
 /// Whether this version restores into such an object.
 pub(super) fn is_supported(target: &TypedObjectReference) -> bool {
-    match (group_of(target).as_str(), target.kind.as_str()) {
-        ("", "PersistentVolumeClaim" | "Service") | ("appcatalog.appscode.com", "AppBinding") | ("kubedb.com", "Postgres") => true,
-        _ => false,
-    }
+    let (group, kind) = (group_of(target), target.kind.as_str());
+    matches!(
+        (group.as_str(), kind),
+        ("", "PersistentVolumeClaim" | "Service") | ("appcatalog.appscode.com", "AppBinding") | ("kubedb.com", "Postgres")
+    )
 }
 
 /// The group alone; the core group is empty, however it is written.

@@ -7,7 +7,10 @@ use super::{
     facts::{POD_ID, SESSION, World, at, from, pod, report, terminated},
     run::describe,
 };
-use crate::database::{self, Body, Server};
+use crate::{
+    database::{self, Body, Server},
+    restore::decide::Effect,
+};
 
 /// A world whose target is a database, reached by an AppBinding.
 fn world(kind: &str) -> World {
@@ -169,7 +172,7 @@ fn go(world: &mut World, minutes: i64) -> Vec<String> {
         for effect in decision.effects {
             done.push(describe(&effect));
             match effect {
-                crate::restore::decide::Effect::Create(job) => {
+                Effect::Create(job) => {
                     let mut job = *job;
                     let uid = format!("u-job-{}", job.metadata.labels.as_ref().unwrap()["backproof.dev/component"]);
                     job.metadata.uid = Some(uid.clone());
@@ -177,14 +180,14 @@ fn go(world: &mut World, minutes: i64) -> Vec<String> {
                     world.made.insert(uid);
                     world.jobs.push(job);
                 }
-                crate::restore::decide::Effect::Start { job, seconds, .. } => {
+                Effect::Start { job, seconds, .. } => {
                     let job = world.jobs.iter_mut().find(|known| known.metadata.uid.as_ref() == Some(&job.uid)).unwrap();
                     let spec = job.spec.as_mut().unwrap();
                     (spec.suspend, spec.active_deadline_seconds) = (Some(false), Some(seconds));
                     job.status = Some(from(json!({"startTime": at(minutes).to_string()})));
                 }
-                crate::restore::decide::Effect::Delete(job) => world.jobs.retain(|known| known.metadata.uid.as_ref() != Some(&job.uid)),
-                _ => {}
+                Effect::Delete(job) => world.jobs.retain(|known| known.metadata.uid.as_ref() != Some(&job.uid)),
+                Effect::CopySecrets { .. } | Effect::Remember { .. } | Effect::Grant(_) | Effect::Revoke(_) => {}
             }
         }
         if quiet {
@@ -279,7 +282,8 @@ fn a_restore_that_proves_nothing_of_this_run_is_not_green() {
 fn each_answer_has_its_verdict() {
     type Change = fn(&mut Value);
     let open: Change = |report| report["checks"][1]["holds"] = Value::Null;
-    let cases: [(&str, i32, &str, Option<&str>, Change, &str); 15] = [
+    type Case = (&'static str, i32, &'static str, Option<&'static str>, Change, &'static str);
+    let cases: [Case; 15] = [
         ("green", 0, "Verified", None, as_it_is, "Verified - Succeeded"),
         ("red", 1, "VerificationFailed", Some("CountMismatch"), as_it_is, "VerificationFailed CountMismatch Succeeded"),
         ("stale", 1, "VerificationFailed", Some("TargetStale"), as_it_is, "VerificationFailed TargetStale Succeeded"),

@@ -237,7 +237,7 @@ fn verifiers(server: &ApiServer) -> Result<()> {
     let patch = r#"{"spec":{"restoreOption":{"target":{"namespace":"demo"}}}}"#;
     let (changed, text) = kubectl(server, &["patch", "backupverifier", "mysql-verifier", "-n", "demo", "--type=merge", "-p", patch], "")?;
     let expected = "Warning: spec.restoreOption.target.kind: MySQL is not restored into by this version; name a PersistentVolumeClaim, or \
-        sessions end Inconclusive TargetNotSupported\n\
+        a PostgreSQL database by its AppBinding or Service, or sessions end Inconclusive TargetNotSupported\n\
         Warning: spec.restoreOption.addonInfo.name: there is no Addon mysql-addon, nor one that implements it; create it, or write one that \
         kubectl get addons.addons.kubestash.com shows\n\
         The BackupVerifier \"mysql-verifier\" is invalid: spec.restoreOption.target: MySQL demo/sample-mysql is what \

@@ -13,14 +13,14 @@ use kube::{
     runtime::{controller::Action, reflector::ObjectRef},
 };
 
-use super::{Owner, World, observe::Sources, on_error, reconcile, restore_of};
+use super::{Owner, World, Written, observe::Sources, on_error, reconcile, restore_of};
 use crate::{Context, shared::Shared};
 
 /// What a process keeps between reconciles.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Remembered {
     owners: Arc<HashMap<String, Owner>>,
-    written: Arc<HashMap<String, (Option<String>, RestoreSession)>>,
+    written: Arc<Written>,
 }
 
 impl Remembered {
@@ -36,9 +36,9 @@ impl Remembered {
             (uid, phase, leaving, restore, &run.deadline, &run.restore_spec_hash, &run.snapshot.uid).hash(&mut hasher);
             sum = sum.wrapping_add(hasher.finish());
         }
-        for (uid, (base, restore)) in &*self.written {
+        for (uid, (before, restore)) in &*self.written {
             let mut hasher = DefaultHasher::new();
-            (uid, *base == version(uid)).hash(&mut hasher);
+            (uid, before.contains(&version(uid))).hash(&mut hasher);
             if let Some(status) = &restore.status {
                 let phases: Vec<_> = status
                     .components

@@ -77,9 +77,12 @@ struct World {
     context: Arc<Context>,
     sources: Sources,
     proxies: Vec<EnvVar>,
-    /// Restores as our last write left them, by UID, with the resourceVersion they were written from: the cache may lag.
-    written: Mutex<HashMap<String, (Option<String>, RestoreSession)>>,
+    /// Restores as our last write left them, by UID: the cache may lag.
+    written: Mutex<Written>,
 }
+
+/// Restores by UID, each with the versions before it that it was written from, one by one: the cache may be at any of these.
+type Written = HashMap<String, (Vec<Option<String>>, RestoreSession)>;
 
 /// Runs until told to stop.
 pub(crate) async fn run(context: Arc<Context>, shared: Arc<Shared>, shutdown: Shutdown) -> Result<(), Error> {
@@ -193,7 +196,7 @@ impl World {
         let mut written = self.written();
         let uid = cached.uid().unwrap_or_default();
         match written.get(&uid) {
-            Some((base, newer)) if *base == cached.resource_version() => newer.clone(),
+            Some((before, newer)) if before.contains(&cached.resource_version()) => newer.clone(),
             Some(_) => {
                 written.remove(&uid);
                 cached.clone()
@@ -208,9 +211,11 @@ impl World {
         }
         let mut written = self.written();
         let uid = newer.uid().unwrap_or_default();
-        // Several writes in a row: the cache may still be where the first of them started.
-        let base = written.remove(&uid).filter(|(_, before)| before.resource_version() == base).map_or(base, |(first, _)| first);
-        written.insert(uid, (base, newer.clone()));
+        // Several writes in a row: the cache may still be where the first of them started, or anywhere between.
+        let mut before =
+            written.remove(&uid).filter(|(_, last)| last.resource_version() == base).map_or_else(Vec::new, |(before, _)| before);
+        before.push(base);
+        written.insert(uid, (before, newer.clone()));
     }
 
     fn forget(&self, restore: &RestoreSession) {
@@ -218,7 +223,7 @@ impl World {
         self.written().remove(&restore.uid().unwrap_or_default());
     }
 
-    fn written(&self) -> std::sync::MutexGuard<'_, HashMap<String, (Option<String>, RestoreSession)>> {
+    fn written(&self) -> std::sync::MutexGuard<'_, Written> {
         // Each entry is whole at any time, so a panic elsewhere leaves nothing half done.
         self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }

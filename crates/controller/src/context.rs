@@ -110,8 +110,7 @@ impl Context {
         let unbound = Client::try_from(settings.clone()).map_err(connect)?;
         let leading = Leading::default();
         let client = ClientBuilder::try_from(settings).map_err(connect)?.with_layer(&OnlyWhileLeading(leading.clone())).build();
-        let context = Self::new(patient(client), unbound, leading, config);
-        Ok(Self { events: context.events.clone().in_background(), ..context })
+        Ok(Self::new(patient(client), unbound, leading, config))
     }
 
     /// A context around its clients.

@@ -106,7 +106,6 @@ pub async fn run(config: Config) -> Result<(), Error> {
             outcome = Err(error);
         }
     }
-    context.events.flushed().await;
     // Only now that nobody writes any more may the next one start.
     give_back.stop();
     if !lead.is_finished() {

@@ -7,7 +7,6 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use backproof_api::RestoreSession;
 use kube::{
     ResourceExt,
     runtime::{controller::Action, reflector::ObjectRef},

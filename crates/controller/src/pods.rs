@@ -3,11 +3,17 @@
 
 use k8s_openapi::api::{
     batch::v1::Job,
-    core::v1::{Container, ContainerState, ContainerStatus, Pod, Volume, VolumeMount},
+    core::v1::{Container, ContainerState, ContainerStatus, Pod, PodSpec, Volume, VolumeMount},
 };
 
 /// Name with which the API server begins the volumes of service account tokens it adds to pods.
 const TOKEN_VOLUME: &str = "kube-api-access-";
+
+/// Names of the claims that a pod mounts.
+pub(crate) fn claims(spec: &PodSpec) -> Vec<String> {
+    let volumes = spec.volumes.iter().flatten();
+    volumes.filter_map(|volume| Some(volume.persistent_volume_claim.as_ref()?.claim_name.clone())).collect()
+}
 
 /// Whether a pod runs its Job's containers on its Job's volumes and nothing beside them. Resources, tolerations and the
 /// like may differ, as admission sets them; what is executed and what it sees may not.

@@ -365,9 +365,14 @@ fn of_session<K: Resource>(object: &K) -> Option<String> {
     object.labels().get(labels::SESSION_UID).cloned()
 }
 
-/// A restore as it was meant.
 fn unpack(restore: &mut RestoreSession) {
     restore.status.iter_mut().for_each(kept::unpack);
+}
+
+/// A restore as it was meant, whatever the installed schema drops of its status.
+pub(crate) fn as_meant(mut restore: RestoreSession) -> RestoreSession {
+    unpack(&mut restore);
+    restore
 }
 
 /// Of a claim: whose it is, what it is bound to, and whether it can be mounted.

@@ -90,6 +90,11 @@ pub(crate) struct RenameKey {
 }
 
 impl ClientConfig {
+    /// The host that the URL names; none where there is no URL, or none that can be read.
+    pub(crate) fn host(&self) -> Option<String> {
+        url::Url::parse(self.url.as_deref()?).ok()?.host_str().map(str::to_owned)
+    }
+
     /// Which `sslmode` is asked for, in the URL or beside the Service.
     pub(crate) fn ssl_mode(&self) -> Option<String> {
         let url = self.url.as_deref().and_then(|url| url.split_once('?')).map(|(_, query)| query);

@@ -248,7 +248,7 @@ fn of_binding(binding: &AppBinding, server: &Server, wanted: &Wanted, what: &str
             "it asks for sslmode={mode}, and without spec.clientConfig.caBundle nobody's certificate could be checked: give the authorities there"
         )));
     }
-    if binding.tls_secret.is_some() && binding.client_config.ca_bundle.0.is_empty() {
+    if binding.tls_secret.is_some() && bare {
         return Err(unfit("spec.tlsSecret is set without spec.clientConfig.caBundle: give the authorities there; certificates of clients are not supported".to_owned()));
     }
     let secret = binding.secret.as_ref().filter(|secret| !secret.name.is_empty());

@@ -12,6 +12,7 @@ use kube::{
 use super::{
     AppBinding, Body, Form, Server, form as form_of,
     form::{BINDING, CATALOG},
+    host_of,
     same::{normal, services_of},
 };
 use crate::Error;
@@ -22,6 +23,7 @@ const MOST_NAMES: usize = 4;
 /// The server that a reference means; nothing where it means none, or its object does not exist.
 pub(crate) async fn read(client: &Client, reference: &TypedObjectReference, namespace: &str, role: &str) -> Result<Option<Server>, Error> {
     let name = &reference.name;
+    let mut at_hand = None;
     let (object, body, service) = match form_of(&reference.api_group, &reference.kind) {
         None => return Ok(None),
         _ if name.is_empty() => return Ok(None),
@@ -46,25 +48,27 @@ pub(crate) async fn read(client: &Client, reference: &TypedObjectReference, name
             (pinned(&found, namespace), Body::Binding(Box::new(binding)), service)
         }
         Some(Form::Service) => {
-            let api = Api::<Service>::namespaced(client.clone(), namespace);
-            let found = api.get_opt(name).await.map_err(Error::api(format!("get Service {namespace}/{name}")))?;
-            let Some(found) = found else { return Ok(None) };
+            let Some(found) = service_of(client, namespace, name).await? else { return Ok(None) };
             // Its generation is not kept by every API server; what is used of it is compared by itself.
             let object = PinnedObject { generation: 0, ..pinned(&found, namespace) };
-            (object, Body::Service(Box::new(found.spec.unwrap_or_default())), Some((namespace.to_owned(), name.clone())))
+            let body = Body::Service(Box::new(found.spec.clone().unwrap_or_default()));
+            at_hand = Some(found);
+            (object, body, Some((namespace.to_owned(), name.clone())))
         }
     };
     let mut server = Server { object, body, service, role: role.to_owned(), ..Server::default() };
     let mut ahead: Vec<(String, String)> = server.service.iter().cloned().collect();
     if let (Body::Binding(binding), None) = (&server.body, &server.service) {
-        let url = binding.client_config.url.as_deref().and_then(|url| url::Url::parse(url).ok());
-        ahead.extend(url.iter().flat_map(|url| services_of(url.host_str().unwrap_or_default(), namespace)));
+        ahead.extend(binding.client_config.host().iter().flat_map(|host| services_of(host, namespace)));
     }
     // A Service may be only another name for a host, which may be a Service again.
     for _ in 0..MOST_NAMES {
         let Some((namespace, name)) = ahead.pop() else { break };
-        let api = Api::<Service>::namespaced(client.clone(), &namespace);
-        let Some(found) = api.get_opt(&name).await.map_err(Error::api(format!("get Service {namespace}/{name}")))? else { continue };
+        let found = match at_hand.take() {
+            Some(found) => Some(found),
+            None => service_of(client, &namespace, &name).await?,
+        };
+        let Some(found) = found else { continue };
         server.service.get_or_insert((namespace.clone(), name.clone()));
         ahead.extend(through(&found, &namespace, &mut server));
         behind(client, &namespace, &name, &mut server).await?;
@@ -72,9 +76,14 @@ pub(crate) async fn read(client: &Client, reference: &TypedObjectReference, name
     Ok(Some(server))
 }
 
+async fn service_of(client: &Client, namespace: &str, name: &str) -> Result<Option<Service>, Error> {
+    let api = Api::<Service>::namespaced(client.clone(), namespace);
+    api.get_opt(name).await.map_err(Error::api(format!("get Service {namespace}/{name}")))
+}
+
 /// Notes by what names and addresses a Service is reached, and whom it selects; the Services that its external name may mean.
 fn through(service: &Service, namespace: &str, server: &mut Server) -> Vec<(String, String)> {
-    server.addresses.push(format!("{}.{namespace}.svc", service.name_any()));
+    server.addresses.push(host_of(namespace, &service.name_any()));
     let balancer =
         service.status.iter().filter_map(|status| status.load_balancer.as_ref()).flat_map(|balancer| balancer.ingress.iter().flatten());
     server.addresses.extend(balancer.flat_map(|ingress| ingress.ip.iter().chain(&ingress.hostname)).cloned());

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use backproof_api::shared::TypedObjectReference;
 
-use super::{Body, Server};
+use super::{Body, Server, host_of};
 
 /// Whether two servers may be the same: by object, by Service, or by any name or address.
 pub(crate) fn same_server(one: &Server, other: &Server) -> bool {
@@ -32,14 +32,12 @@ fn select_alike(one: &Server, other: &Server) -> bool {
 
 /// Everything a server may be called: the name of its Service, addresses, the host of a URL.
 fn names(server: &Server) -> Vec<String> {
-    let of_service = server.service.iter().map(|(namespace, name)| format!("{name}.{namespace}.svc"));
-    let mut names: Vec<String> = of_service.chain(server.addresses.iter().map(|address| normal(address))).collect();
-    if let Body::Binding(binding) = &server.body
-        && let Some(url) = binding.client_config.url.as_deref().and_then(|url| url::Url::parse(url).ok())
-    {
-        names.extend(url.host_str().map(normal));
-    }
-    names
+    let of_service = server.service.iter().map(|(namespace, name)| host_of(namespace, name));
+    let of_url = match &server.body {
+        Body::Binding(binding) => binding.client_config.host(),
+        Body::Service(_) => None,
+    };
+    of_service.chain(server.addresses.iter().chain(&of_url).map(|host| normal(host))).collect()
 }
 
 /// A host as it is compared.

@@ -23,7 +23,7 @@ use crate::{
     error::Class,
     events::Events,
     failure::Failure,
-    shared::{Reading, answered},
+    shared::{Reading, answered, as_meant},
 };
 
 /// What came of a decision.
@@ -56,7 +56,7 @@ pub(crate) async fn apply(
         again |= perform(sources, &current, effect, recent).await?;
         // What was written until now is its last word; the caches may not show it yet.
         if taken_back && let Some(last) = sources.again(&current).await?.filter(|last| last.uid() == current.uid()) {
-            current = super::as_meant(last);
+            current = as_meant(last);
         }
     }
     if written {
@@ -96,7 +96,7 @@ async fn send(sources: &Sources, restore: RestoreSession, status: &RestoreSessio
     next.status = Some(kept::packed(status));
     let api = Api::<Guarded<RestoreSession>>::namespaced(sources.client.clone(), &namespace);
     let written = api.replace_status(&name, &PostParams::default(), &Guarded(Ok(next))).await;
-    answered(written).map(super::as_meant).map_err(Error::api(format!("write the status of RestoreSession {namespace}/{name}")))
+    answered(written).map(as_meant).map_err(Error::api(format!("write the status of RestoreSession {namespace}/{name}")))
 }
 
 /// Performs one effect; says whether to decide again at once.

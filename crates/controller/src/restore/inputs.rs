@@ -23,6 +23,7 @@ use super::{
 };
 use crate::{
     Error,
+    pods::claims,
     shared::{Feed, Reading, namespace_labels},
 };
 
@@ -33,7 +34,7 @@ impl Sources {
         let own = restore.namespace().unwrap_or_default();
         let or_own = |namespace: &str| if namespace.is_empty() { own.clone() } else { namespace.to_owned() };
         let data = restore.spec.data_source.as_ref().map(|data| or_own(&data.namespace)).unwrap_or_else(|| own.clone());
-        let (verifier_namespace, target) = (or_own(&run.verifier.object.namespace), &run.verifier.target.object);
+        let verifier_namespace = or_own(&run.verifier.object.namespace);
         let (verifier, snapshot, repository, claim) = futures::try_join!(
             shared.verifiers.get(client, &verifier_namespace, &run.verifier.object.name, reading),
             self.snapshot(owner, &data, reading),
@@ -57,13 +58,8 @@ impl Sources {
         let server = match &run.verifier.target.database {
             None => None,
             Some(_) => {
-                let reference = TypedObjectReference {
-                    api_group: run.verifier.target.api_group.clone(),
-                    kind: run.verifier.target.kind.clone(),
-                    namespace: target.namespace.clone(),
-                    name: target.name.clone(),
-                };
-                crate::database::read(client, &reference, &target.namespace, "the target").await?.filter(|server| !server.unknown)
+                let reference = target::reference(&run.verifier.target);
+                crate::database::read(client, &reference, &reference.namespace, "the target").await?.filter(|server| !server.unknown)
             }
         };
         Ok(Inputs { verifier, snapshot, repository, storage, namespace_labels, addons, functions, verify_functions, claim, server, source })
@@ -148,9 +144,4 @@ impl Sources {
         }
         Ok(source)
     }
-}
-
-fn claims(spec: &PodSpec) -> Vec<String> {
-    let volumes = spec.volumes.iter().flatten();
-    volumes.filter_map(|volume| Some(volume.persistent_volume_claim.as_ref()?.claim_name.clone())).collect()
 }

@@ -39,7 +39,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use backproof_api::{RestoreSession, kept, labels};
+use backproof_api::{RestoreSession, labels};
 use futures::{
     StreamExt as _,
     channel::mpsc::{self, UnboundedSender},
@@ -227,12 +227,6 @@ impl World {
         // Each entry is whole at any time, so a panic elsewhere leaves nothing half done.
         self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// A restore as it was meant, whatever the installed schema drops of its status.
-fn as_meant(mut restore: RestoreSession) -> RestoreSession {
-    restore.status.iter_mut().for_each(kept::unpack);
-    restore
 }
 
 /// Whether a decision closes a restore that is open.

@@ -71,17 +71,22 @@ pub(crate) fn exists(target: &PinnedTarget, claim: Option<&PersistentVolumeClaim
     }
 }
 
+/// The object that is restored into, as a verifier names it.
+pub(crate) fn reference(target: &PinnedTarget) -> TypedObjectReference {
+    TypedObjectReference {
+        api_group: target.api_group.clone(),
+        kind: target.kind.clone(),
+        namespace: target.object.namespace.clone(),
+        name: target.object.name.clone(),
+    }
+}
+
 /// Whether the target is something else than what was backed up, and than the volume the backups lie on.
 pub(crate) fn is_not_source(target: &PinnedTarget, snapshot: &Snapshot, storage: &BackupStorage, source: &Source) -> Result<(), Failure> {
     let object = &target.object;
     let place = format!("{} {}/{}", target.kind, object.namespace, object.name);
     let refuse = |what: &str| Err(Failure::new(Cause::TargetIsSource, format!("{place} {what}; restore into a claim of its own")));
-    let reference = TypedObjectReference {
-        api_group: target.api_group.clone(),
-        kind: target.kind.clone(),
-        namespace: object.namespace.clone(),
-        name: object.name.clone(),
-    };
+    let reference = reference(target);
     let namespace = snapshot.namespace().unwrap_or_default();
     if snapshot.spec.app_ref.as_ref().is_some_and(|source| validate::target_is_source(&reference, &object.namespace, source, &namespace)) {
         return refuse("is what was backed up");

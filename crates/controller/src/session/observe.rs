@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use backproof_api::{
-    BackupVerificationSession, Guarded, RestoreSession, Snapshot, kept, labels,
+    BackupVerificationSession, Guarded, RestoreSession, Snapshot, labels,
     run::{PinnedObject, PinnedRun},
 };
 use jiff::{SignedDuration, Timestamp};
@@ -27,7 +27,7 @@ use crate::{
     hold::Place,
     lease::Lock,
     pods::is_gone,
-    shared::{Reading, live},
+    shared::{Reading, as_meant, live},
 };
 
 /// How much longer than for a missing right a session that is past its time waits for an API server that does not answer.
@@ -183,7 +183,7 @@ impl Driver {
     }
 
     async fn restore_asked_for(&self, session: &BackupVerificationSession) -> Result<Seen<RestoreSession>, Error> {
-        Ok(seen(self.get::<RestoreSession>(self.in_namespace(session), &session.name_any()).await?.map(restored)))
+        Ok(seen(self.get::<RestoreSession>(self.in_namespace(session), &session.name_any()).await?.map(as_meant)))
     }
 
     /// Sessions of the same invoker, session and repository, as the cache has them.
@@ -268,12 +268,6 @@ impl Driver {
     {
         live(api, name).await
     }
-}
-
-/// The RestoreSession as it was meant, whatever the installed schema drops.
-fn restored(mut restore: RestoreSession) -> RestoreSession {
-    restore.status.iter_mut().for_each(kept::unpack);
-    restore
 }
 
 /// Whether a session that should have gone on by `last` must go on without this: what it may not read it will not read

@@ -5,7 +5,6 @@ use std::time::Duration;
 use backproof_api::{
     BackupVerificationSession, Cause, DataSource, RestoreSession, RestoreSessionSpec, condition, duration, labels, names,
     run::{PinnedObject, PinnedRun, spec_hash},
-    shared::TypedObjectReference,
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
@@ -26,6 +25,7 @@ use crate::{
     events::Note,
     hold::{Place, Standing},
     lease::{Held, Lock},
+    restore,
     shared::Reading,
 };
 
@@ -297,19 +297,13 @@ fn no_longer(run: &PinnedRun, references: &References) -> Option<Refusal> {
 
 /// The RestoreSession of a run. It holds pinned facts alone, so that it is the same whenever it is made.
 fn restore_session(session: &BackupVerificationSession, run: &PinnedRun, references: &References) -> RestoreSession {
-    let target = &run.verifier.target;
     let addon = references
         .verifier
         .as_ref()
         .and_then(|verifier| verifier.spec.restore_option.as_ref())
         .and_then(|option| option.addon_info.clone());
     let spec = RestoreSessionSpec {
-        target: Some(TypedObjectReference {
-            api_group: target.api_group.clone(),
-            kind: target.kind.clone(),
-            namespace: target.object.namespace.clone(),
-            name: target.object.name.clone(),
-        }),
+        target: Some(restore::target::reference(&run.verifier.target)),
         data_source: Some(DataSource {
             repository: session.spec.repository.clone(),
             snapshot: run.snapshot.name.clone(),

@@ -27,6 +27,7 @@ use crate::{
     Error,
     database::{self, Server},
     events::path,
+    pods::claims,
     shared::Reading,
 };
 
@@ -154,15 +155,15 @@ impl Driver {
 
     /// The claims that these pods mount, as namespace and name.
     async fn claims_mounted_by(&self, pods: &[(String, String)]) -> Result<BTreeSet<(String, String)>, Error> {
-        let mut claims = BTreeSet::new();
+        let mut found = BTreeSet::new();
         for namespace in pods.iter().map(|(namespace, _)| namespace).collect::<BTreeSet<_>>() {
             let own = |pod: &Pod| pods.iter().any(|(place, name)| place == namespace && pod.metadata.name.as_ref() == Some(name));
             for pod in self.all::<Pod>(namespace).await?.into_iter().filter(own) {
-                let names = pod.spec.as_ref().map(mounted).unwrap_or_default();
-                claims.extend(names.into_iter().map(|name| (namespace.clone(), name)));
+                let names = pod.spec.as_ref().map(claims).unwrap_or_default();
+                found.extend(names.into_iter().map(|name| (namespace.clone(), name)));
             }
         }
-        Ok(claims)
+        Ok(found)
     }
 
     /// What others back up in the namespace of the target: restoring over it would destroy it just the same.
@@ -186,7 +187,7 @@ impl Driver {
         if is_claim(&source.api_group, &source.kind) {
             return Ok(vec![source.name.clone()]);
         }
-        let mounted = |pod: Option<PodSpec>| pod.map(|pod| mounted(&pod)).unwrap_or_default();
+        let mounted = |pod: Option<PodSpec>| pod.map(|pod| claims(&pod)).unwrap_or_default();
         Ok(match (source.api_group.as_str(), source.kind.as_str()) {
             ("apps", "Deployment") => {
                 let object = self.get::<Deployment>(self.namespaced(namespace), &source.name).await?;
@@ -273,15 +274,6 @@ fn volume_of(storage: &BackupStorage) -> Option<(String, String, String)> {
     let claim = storage.spec.storage.as_ref()?.local.as_ref()?.source.persistent_volume_claim.as_ref()?;
     let role = format!("the volume of BackupStorage {}, which holds the repository", path(storage));
     Some((storage.metadata.namespace.clone().unwrap_or_default(), claim.claim_name.clone(), role))
-}
-
-fn mounted(pod: &PodSpec) -> Vec<String> {
-    pod.volumes
-        .iter()
-        .flatten()
-        .filter_map(|volume| volume.persistent_volume_claim.as_ref())
-        .map(|claim| claim.claim_name.clone())
-        .collect()
 }
 
 #[cfg(test)]
